@@ -1,0 +1,252 @@
+"""One typed StudyConfig, read from `include/configs/*.yaml`. Unknown keys are refused."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ser_tasks.errors import BadInput
+
+CANONICAL_EMOTIONS = (
+    "angry", "disgust", "fear", "happy", "neutral", "sad",
+    "calm", "surprised", "frustrated", "excited", "other",
+)  # fmt: skip
+"""CREMA-D's six first, then what other corpora add."""
+
+Emotion = Literal[
+    "angry", "disgust", "fear", "happy", "neutral", "sad", "calm", "surprised", "frustrated", "excited", "other"
+]
+Role = Literal["train", "dev", "gate", "test"]
+ModelName = Literal["cnn", "wav2vec2", "probe", "baseline"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]*$")]
+
+RANDOM_ENCODER = "randomly initialised: says nothing about Wav2Vec2"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Corpus(Strict):
+    """A corpus: how to read it, and where a laptop has it."""
+
+    reader: Literal["crema_d", "ravdess", "iemocap"]
+    folder: str | None = Field(default=None, description="local folder that `make study` uploads to raw/<name>/")
+    synthetic: bool = Field(
+        default=False, description="made by this project's speech synthesis: said wherever figures show"
+    )
+
+
+class TestSet(Strict):
+    """A corpus to test on, with the map from its emotions to the study's labels."""
+
+    __test__ = False  # pytest: this is no test class
+
+    corpus: Name
+    label_map: dict[Emotion, Emotion] = Field(
+        default={}, description="e.g. {calm: neutral}; emotions outside the labels after mapping are left out, counted"
+    )
+
+
+class EmotionTask(Strict):
+    train_corpus: Name
+    labels: Annotated[list[Emotion], Field(min_length=2)]
+    across: list[TestSet] = Field(default=[], description="other corpora to test on, never trained on")
+
+
+class Split(Strict):
+    """Who is in train, dev, gate and test. Always by speaker."""
+
+    policy: Literal["hash", "speakers"] = "hash"
+    shares: dict[Role, float] = Field(
+        default={"train": 0.6, "dev": 0.15, "gate": 0.1, "test": 0.15},
+        description="policy hash: expected share of speakers a role; a speaker's role depends on its name alone",
+    )
+    speakers: dict[Role, list[str]] = Field(default={}, description="policy speakers: who has which role")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.policy == "hash" and abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise ValueError(f"split.shares add up to {sum(self.shares.values()):g}, not 1")
+        if self.policy == "speakers" and not {"train", "dev", "test"} <= self.speakers.keys():
+            raise ValueError("split.speakers needs lists for train, dev and test")
+        return self
+
+
+class Validation(Strict):
+    """Bounds of the critical expectations; the rest is in `expectations/*.json`."""
+
+    min_speakers: int = 4
+    min_clips_per_class: int = 10
+    max_rejected_share: float = 0.05
+
+
+class Fit(Strict):
+    """How a network is trained. Fields as in ser_tasks.training.fit.FitOptions."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 40
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_seconds: float = 240.0
+    learning_rate: float = 3e-3
+    encoder_learning_rate: float | None = None
+    weight_decay: float = 1e-2
+    warmup_fraction: float = 0.1
+    clip_norm: float = 1.0
+    patience: Annotated[int, Field(ge=0)] = 0
+    class_weights: bool = True
+    label_smoothing: float = 0.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+
+
+class Cnn(Strict):
+    """The CNN on log-mel spectrograms."""
+
+    options: dict[str, Any] = Field(default={}, description="fields of ser_tasks.models.cnn.CnnOptions")
+    fit: Fit = Fit()
+
+
+class EncoderShape(Strict):
+    """A small wav2vec2 with random weights, where none can be had; fields as in ser_tasks.models.encoders."""
+
+    hidden_size: int = 128
+    layers: int = 3
+    heads: int = 4
+    feed_forward_size: int = 256
+    convolution_channels: int = 64
+    seed: int = 0
+
+
+class Wav2Vec2(Strict):
+    """The fine-tuned speech encoder."""
+
+    encoder: str = Field(
+        default="facebook/wav2vec2-base", description="name on the hub, or of a folder under encoders/"
+    )
+    revision: str | None = Field(default=None, description="commit on the hub")
+    offline_encoder: EncoderShape = EncoderShape()
+    freeze_feature_encoder: bool = True
+    fit: Fit = Fit(epochs=15, batch_size=8, learning_rate=1e-3, encoder_learning_rate=1e-5, patience=5)
+
+
+class Probe(Strict):
+    """A frozen pretrained encoder and a linear probe. Takes part only where the encoder's weights can be had."""
+
+    encoder: str
+    folder: str | None = Field(
+        default=None, description="local folder that `make study` uploads to encoders/<encoder>/"
+    )
+    title: str = "frozen pretrained encoder + linear probe"
+
+
+class Trait(Strict):
+    """A continuous trait of speech and the two groups of clips that span its direction."""
+
+    name: Name = "rudeness"
+    corpus: Name
+    ratings: str | None = Field(
+        default="annotations/rudeness.csv", description="file of ratings inside the corpus folder"
+    )
+    threshold: float = Field(default=3.0, description="mean rating above it: high; at or below it: low (scale 1-5)")
+    high: list[Emotion] = Field(default=[], description="stand-in without ratings: emotions counted as high")
+    low: list[Emotion] = Field(default=[], description="stand-in without ratings: emotions counted as low")
+    embedder: Literal["auto", "probe", "wav2vec2", "cnn"] = Field(
+        default="auto", description="auto: the probe's encoder, else a pretrained wav2vec2, else the CNN"
+    )
+
+    @model_validator(mode="after")
+    def _has_two_groups(self) -> Self:
+        if self.ratings is None and not (self.high and self.low):
+            raise ValueError("trait needs a file of ratings, or emotions for both high and low")
+        return self
+
+
+class StudyConfig(Strict):
+    """Everything that decides what a study does. Two equal configs on equal data give equal artifacts."""
+
+    name: Name
+    title: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    corpora: dict[Name, Corpus]
+    emotion: EmotionTask
+    split: Split = Split()
+    validation: Validation = Validation()
+    cnn: Cnn = Cnn()
+    wav2vec2: Wav2Vec2 = Wav2Vec2()
+    probe: Probe | None = None
+    trait: Trait | None = None
+    bootstrap_resamples: Annotated[int, Field(ge=100)] = 2000
+
+    @model_validator(mode="after")
+    def _names_known_corpora(self) -> Self:
+        named = {"emotion.train_corpus": self.emotion.train_corpus}
+        named |= {f"emotion.across[{i}]": t.corpus for i, t in enumerate(self.emotion.across)}
+        if self.trait:
+            named["trait.corpus"] = self.trait.corpus
+        for place, corpus in named.items():
+            if corpus not in self.corpora:
+                raise ValueError(f"{place} is {corpus!r}, which is not among corpora: {', '.join(self.corpora)}")
+        return self
+
+    def portable(self) -> dict[str, Any]:
+        """As JSON values, without the local folders: equal studies of two people are equal."""
+        return self.model_dump(mode="json", exclude={"corpora": {"__all__": {"folder"}}, "probe": {"folder"}})
+
+    @property
+    def emotion_corpora(self) -> list[str]:
+        """The training corpus first, then those tested across, each once."""
+        return list(dict.fromkeys([self.emotion.train_corpus, *(t.corpus for t in self.emotion.across)]))
+
+    @property
+    def used_corpora(self) -> list[str]:
+        """Every corpus that a stage of this study reads, in a fixed order."""
+        return list(dict.fromkeys([*self.emotion_corpora, *([self.trait.corpus] if self.trait else [])]))
+
+
+def configs_folder() -> Path:
+    """Where the study configurations lie: $SER_CONFIGS, or include/configs beside the package."""
+    return Path(os.environ.get("SER_CONFIGS") or Path(__file__).parents[1] / "include" / "configs")
+
+
+def load_config(source: str | Path, overrides: dict[str, Any] | None = None) -> StudyConfig:
+    """Read a configuration.
+
+    Args:
+        source: A path ending in .yaml, or the bare name of a file in `configs_folder()`.
+        overrides: Dotted names to values, e.g. {"cnn.fit.epochs": 3}; None values are ignored.
+
+    Raises:
+        BadInput: No such file, not YAML, an unknown key, or a value out of range, each with its place.
+    """
+    path = Path(source) if str(source).endswith((".yaml", ".yml")) else configs_folder() / f"{source}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise BadInput(f"config: {path} does not exist; in {path.parent} there are: {known}")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise BadInput(f"config: {path} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise BadInput(f"config: {path} holds no mapping of keys to values")
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _put(tree, dotted, value)
+    return parse_config(tree, str(path))
+
+
+def parse_config(tree: dict[str, Any], origin: str) -> StudyConfig:
+    """Check a configuration tree; every fault is named with its place. Raises BadInput."""
+    try:
+        return StudyConfig.model_validate(tree)
+    except ValidationError as error:
+        faults = [f"{'.'.join(str(p) for p in e['loc']) or 'config'}: {e['msg']}" for e in error.errors()]
+        raise BadInput(f"config: {origin} has {len(faults)} fault(s): " + "; ".join(faults)) from error
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = value
