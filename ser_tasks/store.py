@@ -1,0 +1,483 @@
+"""The artifact: content-addressed, visible whole or not at all, in S3-compatible object storage.
+
+A step's *key* names what was asked for: kind, step version, parameters and the content digests of its inputs. What it
+produced has a *content digest*. Bytes go to `blobs/sha256/<hash>`; `artifacts/<kind>/<key>/manifest.json` is put last,
+with `If-None-Match: *`. Whoever loses that race takes the winner's result. So any task can be killed and run again, and
+no reader sees half of anything.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from ser_tasks.errors import BadInput, Busy, Damaged, SerError
+
+LEASE_EXPIRES_S = 90
+"""A lease without a heartbeat for this long may be taken over."""
+HEARTBEAT_S = 20
+TRANSFERS = 8
+"""Concurrent transfers: small objects are bound by round trips, not by bandwidth."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A reference to an artifact: small enough for an XCom, exact enough for ever."""
+
+    kind: str
+    key: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.key}/{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Ref":
+        """Raises BadInput when the text is no reference."""
+        parts = text.split("/")
+        if len(parts) != 3 or not all(len(part) == 64 for part in parts[1:]):
+            raise BadInput(f"store: {text!r} is no artifact reference (kind/key/digest)")
+        return cls(*parts)
+
+
+class Build(Protocol):
+    """A pure function over folders: reads inputs, writes its result into `out`, touches nothing else."""
+
+    def __call__(self, inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `materialise` gives back."""
+
+    ref: Ref
+    hit: bool
+    built_by: str
+    built_at: str
+    seconds: float
+
+
+def canonical_json(value: Any) -> bytes:
+    """One spelling for equal values, so that equal values have equal hashes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def artifact_key(kind: str, version: int, params: Mapping[str, Any], inputs: Mapping[str, Ref], salt: str = "") -> str:
+    """SHA-256 of what was asked for. A salt (a run's id) asks for it anew."""
+    asked = {
+        "kind": kind,
+        "version": version,
+        "params": params,
+        "inputs": {name: ref.digest for name, ref in inputs.items()},
+        **({"salt": salt} if salt else {}),
+    }
+    return hashlib.sha256(canonical_json(asked)).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_files(folder: Path) -> list[dict[str, Any]]:
+    """Every file under a folder as {name, size, sha256}, sorted by name."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [
+        {"name": path.relative_to(folder).as_posix(), "size": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in paths
+    ]
+
+
+def content_digest(files: list[dict[str, Any]]) -> str:
+    """SHA-256 of the sorted (name, size, sha256) list."""
+    return hashlib.sha256(canonical_json([[f["name"], f["size"], f["sha256"]] for f in files])).hexdigest()
+
+
+class Store:
+    """A bucket, and a local cache of what was read from it.
+
+    Args:
+        client: A boto3 S3 client.
+        bucket: Name of the bucket.
+        cache: Local folder for fetched artifacts, safe to delete at any time.
+    """
+
+    def __init__(self, client: Any, bucket: str, cache: Path) -> None:
+        self.client = client
+        self.bucket = bucket
+        self.cache = cache
+
+    @classmethod
+    def from_env(cls) -> "Store":
+        """From SER_S3_ENDPOINT, SER_S3_BUCKET, SER_CACHE_DIR and the usual AWS_* variables. Raises BadInput."""
+        import boto3
+        from botocore.config import Config
+
+        missing = [
+            name for name in ("SER_S3_BUCKET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if name not in os.environ
+        ]
+        if missing:
+            raise BadInput(f"store: {', '.join(missing)} not set; the embedded stack's are in .local/stack/env")
+        client = boto3.client(
+            "s3",
+            endpoint_url=os.environ.get("SER_S3_ENDPOINT"),
+            config=Config(
+                retries={"max_attempts": 5, "mode": "standard"},
+                max_pool_connections=2 * TRANSFERS,
+                s3={"addressing_style": "path"},
+            ),
+        )
+        cache = Path(os.environ.get("SER_CACHE_DIR", ".local/cache"))
+        return cls(client, os.environ["SER_S3_BUCKET"], cache)
+
+    # Objects
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes of an object, or None when there is none."""
+        got = self._get(key)
+        return got[0] if got else None
+
+    def _get(self, key: str) -> tuple[bytes, str] | None:
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+        except self.client.exceptions.NoSuchKey:
+            return None
+        return answer["Body"].read(), answer["ETag"]
+
+    def put(self, key: str, body: bytes, **conditions: str) -> bool:
+        """Put an object; False when a condition (IfNoneMatch, IfMatch) did not hold."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **conditions)
+        except ClientError as error:
+            # 409: another conditional write to the same key was under way and this one gave way.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 409, 412) and conditions:
+                return False
+            raise
+        return True
+
+    def list(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """Objects under a prefix as {key, size, etag}, in key order."""
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            for item in page.get("Contents", []):
+                if not item["Key"].endswith("/"):
+                    yield {"key": item["Key"], "size": item["Size"], "etag": item["ETag"].strip('"')}
+
+    def probe(self, writers: int = 8) -> None:
+        """Check that the store's conditional writes are atomic: of several writers at once, one wins.
+
+        Raises:
+            SerError: The store lets several win; such a store would let two runs publish one key.
+        """
+        key = f"probe/{uuid.uuid4().hex}"
+        with ThreadPoolExecutor(writers) as pool:
+            wins = list(pool.map(lambda i: self.put(key, str(i).encode(), IfNoneMatch="*"), range(writers)))
+        self.client.delete_object(Bucket=self.bucket, Key=key)
+        if sum(wins) != 1:
+            raise SerError(
+                f"store: {sum(wins)} of {writers} writers won one If-None-Match write to bucket {self.bucket}: its "
+                "conditional writes are not atomic, use another store or version (SeaweedFS 4.16 or newer)"
+            )
+
+    # Artifacts
+
+    def manifest(self, kind: str, key: str) -> dict[str, Any] | None:
+        """The published manifest of a key, or None."""
+        body = self.get(f"artifacts/{kind}/{key}/manifest.json")
+        return None if body is None else json.loads(body)
+
+    def publish(self, kind: str, key: str, folder: Path, about: Mapping[str, Any]) -> tuple[Ref, bool]:
+        """Upload a folder and make it visible.
+
+        Returns:
+            The reference of the visible artifact, and whether it is this one (False: another was there first).
+        """
+        files = list_files(folder)
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            list(pool.map(lambda f: self._put_blob(folder / f["name"], f["sha256"]), files))
+        manifest = {**about, "kind": kind, "key": key, "digest": content_digest(files), "files": files}
+        body = json.dumps(manifest, indent=1, sort_keys=True).encode()
+        won = self.put(f"artifacts/{kind}/{key}/manifest.json", body, IfNoneMatch="*")
+        if not won:
+            manifest = self._winner(kind, key)
+        return Ref(kind, key, manifest["digest"]), won
+
+    def _winner(self, kind: str, key: str) -> dict[str, Any]:
+        manifest = self.manifest(kind, key)
+        if manifest is None:
+            raise Busy(f"store: another writer is publishing {kind}/{key} at this moment")
+        return manifest
+
+    def _put_blob(self, path: Path, sha256: str) -> None:
+        key = f"blobs/sha256/{sha256}"
+        try:
+            head = self.client.head_object(Bucket=self.bucket, Key=key)
+            if head["ContentLength"] == path.stat().st_size:
+                return
+        except self.client.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+        # Bytes whose name is their hash cannot conflict: a loser of this race has put the same.
+        self.put(key, path.read_bytes(), IfNoneMatch="*")
+
+    def fetch(self, ref: Ref | str, target: Path) -> Path:
+        """Download an artifact into a folder, verifying every byte.
+
+        Raises:
+            BadInput: No such artifact, or its digest is not the reference's.
+            Damaged: A blob's bytes do not have their SHA-256; names the artifact, the file and the blob.
+        """
+        ref = Ref.parse(ref) if isinstance(ref, str) else ref
+        manifest = self.manifest(ref.kind, ref.key)
+        if manifest is None:
+            raise BadInput(f"store: artifact {ref.kind}/{ref.key} does not exist; run the step that makes it")
+        if manifest["digest"] != ref.digest or content_digest(manifest["files"]) != ref.digest:
+            raise Damaged(f"store: artifact {ref.kind}/{ref.key} has another digest than its reference {ref.digest}")
+        root = target.resolve()
+
+        def one(file: dict[str, Any]) -> None:
+            path = (root / file["name"]).resolve()
+            if not path.is_relative_to(root):
+                raise Damaged(f"store: artifact {ref.kind}/{ref.key} names a file outside its folder: {file['name']}")
+            body = self.get(f"blobs/sha256/{file['sha256']}")
+            if body is None or hashlib.sha256(body).hexdigest() != file["sha256"]:
+                state = "is missing" if body is None else "is damaged"
+                raise Damaged(
+                    f"store: {file['name']} of artifact {ref.kind}/{ref.key} {state}: blobs/sha256/{file['sha256']}; "
+                    f"delete the artifact's manifest.json and run the step again"
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            list(pool.map(one, manifest["files"]))
+        return target
+
+    def cached(self, ref: Ref) -> Path:
+        """An artifact as a local folder, downloaded once. A raw listing stands for the files that it lists."""
+        folder = self.cache / "artifacts" / ref.digest
+        if not folder.is_dir():
+            self._into_cache(folder, lambda target: self.fetch(ref, target))
+        return self._raw(folder) if (folder / "listing.json").is_file() else folder
+
+    def _into_cache(self, folder: Path, fill: Callable[[Path], object]) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+        try:
+            fill(partial)
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another task filled it first with the same bytes
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    # Raw uploads
+
+    def pin_raw(self, prefix: str, about: Mapping[str, Any]) -> Ref | None:
+        """Pin what lies under a prefix now: names, sizes and ETags, published as a listing. None when it is empty."""
+        objects = [{**item, "key": item["key"].removeprefix(prefix)} for item in self.list(prefix)]
+        if not objects:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "listing.json").write_bytes(canonical_json({"prefix": prefix, "objects": objects}))
+            key = artifact_key("raw", 1, {"prefix": prefix, "objects": objects}, {})
+            ref, _ = self.publish("raw", key, Path(folder), {**about, "params": {"prefix": prefix}})
+        return ref
+
+    def _raw(self, pinned: Path) -> Path:
+        listing = json.loads((pinned / "listing.json").read_bytes())
+        folder = self.cache / "raw" / pinned.name
+
+        def fill(target: Path) -> None:
+            root = target.resolve()
+
+            def one(item: dict[str, Any]) -> None:
+                path = (root / item["key"]).resolve()
+                if not path.is_relative_to(root):
+                    raise BadInput(f"store: raw object {listing['prefix']}{item['key']} lies outside its prefix")
+                got = self._get(listing["prefix"] + item["key"])
+                if got is None or got[1].strip('"') != item["etag"]:
+                    state = "was deleted" if got is None else "was changed"
+                    raise BadInput(
+                        f"store: {listing['prefix']}{item['key']} {state} after the run pinned it; uploads are never "
+                        "to be changed: put it back, or trigger a new run"
+                    )
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(got[0])
+
+            with ThreadPoolExecutor(TRANSFERS) as pool:
+                list(pool.map(one, listing["objects"]))
+
+        if not folder.is_dir():
+            self._into_cache(folder, fill)
+        return folder
+
+    # Leases
+
+    @contextmanager
+    def lease(self, key: str, owner: str) -> Iterator[None]:
+        """Hold `leases/<key>.json` with a heartbeat while the body runs.
+
+        Raises:
+            Busy: Another owner's lease is alive.
+        """
+        name = f"leases/{key}.json"
+        token = uuid.uuid4().hex  # two tries of one task are two owners
+
+        def body() -> bytes:
+            return json.dumps({"owner": owner, "token": token, "heartbeat": datetime.now(UTC).isoformat()}).encode()
+
+        if not self.put(name, body(), IfNoneMatch="*"):
+            held = self._get(name)
+            if held is not None:
+                lease = json.loads(held[0])
+                age_s = (datetime.now(UTC) - datetime.fromisoformat(lease["heartbeat"])).total_seconds()
+                if age_s < LEASE_EXPIRES_S:
+                    raise Busy(f"store: {lease['owner']} is building {key} (heartbeat {age_s:.0f} s ago)")
+                if not self.put(name, body(), IfMatch=held[1]):
+                    raise Busy(f"store: another run took over the lease on {key}")
+            elif not self.put(name, body(), IfNoneMatch="*"):
+                raise Busy(f"store: another run took the lease on {key}")
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(HEARTBEAT_S):
+                held = self._get(name)
+                if held is None or json.loads(held[0])["token"] != token:
+                    return  # taken over after a long silence: the key's If-None-Match decides who wins
+                self.put(name, body(), IfMatch=held[1])
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            held = self._get(name)
+            if held is not None and json.loads(held[0])["token"] == token:
+                self.client.delete_object(Bucket=self.bucket, Key=name)
+
+    # The mechanism
+
+    def materialise(
+        self,
+        kind: str,
+        version: int,
+        build: str,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Ref],
+        *,
+        by: str,
+        salt: str = "",
+        leased: bool = False,
+    ) -> Built:
+        """Look the key up; when it is not there, fetch inputs, build, publish.
+
+        Args:
+            kind: The step's name.
+            version: The step's version.
+            build: Import path `module:function` of a `Build`, imported only when it must run.
+            params: Everything but the inputs that the result depends on; JSON values.
+            inputs: Input name to reference.
+            by: Who asks (a run's id), kept in the manifest.
+            salt: Asks for the artifact anew under another key.
+            leased: Hold a lease while building, so that two runs do not build one key at once.
+
+        Raises:
+            Busy: Another run is building this key.
+            BadInput, Damaged: From fetching or from the build.
+        """
+        key = artifact_key(kind, version, params, inputs, salt)
+        found = self.manifest(kind, key)
+        if found is None and leased:
+            with self.lease(key, by):
+                found = self.manifest(kind, key)  # it may have been published while we asked for the lease
+                return _hit(found) if found else self._build(kind, version, key, build, params, inputs, by)
+        return _hit(found) if found else self._build(kind, version, key, build, params, inputs, by)
+
+    def _build(
+        self,
+        kind: str,
+        version: int,
+        key: str,
+        build: str,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Ref],
+        by: str,
+    ) -> Built:
+        folders = {name: self.cached(ref) for name, ref in inputs.items()}
+        module, function = build.split(":")
+        started = datetime.now(UTC)
+        with tempfile.TemporaryDirectory(prefix=f"ser-{kind}-") as out:
+            getattr(importlib.import_module(module), function)(folders, params, Path(out))
+            now = datetime.now(UTC)
+            about: dict[str, Any] = {
+                "version": version,
+                "params": params,
+                "inputs": {name: str(ref) for name, ref in inputs.items()},
+                "built_by": by,
+                "built_at": now.isoformat(timespec="seconds"),
+                "seconds": round((now - started).total_seconds(), 2),
+                "code": code_versions(),
+            }
+            ref, _ = self.publish(kind, key, Path(out), about)
+        return Built(ref, False, by, about["built_at"], about["seconds"])
+
+
+def _hit(manifest: dict[str, Any]) -> Built:
+    ref = Ref(manifest["kind"], manifest["key"], manifest["digest"])
+    return Built(ref, True, manifest["built_by"], manifest["built_at"], manifest.get("seconds", 0.0))
+
+
+def code_versions() -> dict[str, str]:
+    """The commit of this checkout and the versions of the libraries that shape results."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"commit": git_commit()}
+    for package in (
+        "torch",
+        "torchaudio",
+        "transformers",
+        "librosa",
+        "pandas",
+        "numpy",
+        "scikit-learn",
+        "soundfile",
+        "soxr",
+    ):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def git_commit() -> str:
+    """The checkout's commit, read from .git without running git; 'unknown' outside a checkout."""
+    git = Path(__file__).parents[1] / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        name = head.removeprefix("ref: ")
+        loose = git / name
+        if loose.is_file():
+            return loose.read_text().strip()
+        packed = (git / "packed-refs").read_text().splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "unknown")
+    except OSError:
+        return "unknown"
