@@ -1,0 +1,29 @@
+"""Reviewed Great Expectations suites: JSON in `expectations/`, with the config's bounds filled in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ser_tasks.config import Validation
+from ser_tasks.errors import BadInput
+
+
+def expectations_folder() -> Path:
+    """Where the reviewed suites lie: `expectations/` beside the package."""
+    return Path(__file__).parents[2] / "expectations"
+
+
+def load_suite(name: str, bounds: Validation) -> dict[str, Any]:
+    """A suite with the config's bounds put where it says {"$bound": name}. Raises BadInput when there is none."""
+    path = expectations_folder() / f"{name}.json"
+    if not path.is_file():
+        raise BadInput(f"validation: {path} does not exist")
+    values = bounds.model_dump()
+
+    def fill(node: Any) -> Any:
+        if isinstance(node, dict):
+            return values[node["$bound"]] if "$bound" in node else {key: fill(value) for key, value in node.items()}
+        return [fill(value) for value in node] if isinstance(node, list) else node
+
+    filled: dict[str, Any] = fill(json.loads(path.read_text(encoding="utf-8")))
+    return filled
