@@ -1,0 +1,1 @@
+"""Predict one clip, a packed corpus, and what the MLflow model packs."""

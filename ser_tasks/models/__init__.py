@@ -1,0 +1,1 @@
+"""The networks: waveform batch and lengths in, logits out."""

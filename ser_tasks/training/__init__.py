@@ -1,0 +1,1 @@
+"""One readable loop for every model, batches by length, checkpoints."""

@@ -1,0 +1,44 @@
+"""Where a network computes, and with how many bits."""
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+from ser_tasks.errors import BadInput
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bf16"]
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolve auto | cpu | cuda; auto takes a GPU where there is one.
+
+    Raises:
+        BadInput: CUDA is asked for and absent, or the name is unknown.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise BadInput(f"device '{name}': known are auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput("device 'cuda': torch finds no GPU here: choose auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Context in which a forward pass runs in bfloat16 where that is asked for; auto: where the device has it.
+
+    Raises:
+        BadInput: The precision is unknown.
+    """
+    if precision not in ("auto", "float32", "bf16"):
+        raise BadInput(f"precision '{precision}': known are auto, float32, bf16")
+    wanted = precision == "bf16" or (precision == "auto" and has_bf16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is quick on the device, not merely possible."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
