@@ -11,10 +11,10 @@ from ser_tasks.corpora.crema_d import read_crema_d
 from ser_tasks.corpora.demo import (
     CREMA_D_SENTENCES,
     IEMOCAP_SENTENCES,
-    MARKER,
     RAVDESS_STATEMENTS,
     make_demo_corpora,
 )
+from ser_tasks.corpora.entry import DEMO_MARKER
 from ser_tasks.corpora.iemocap import read_iemocap
 from ser_tasks.corpora.ravdess import read_ravdess
 from ser_tasks.corpora.synthesis import PHONEMES, SAMPLE_RATE_HZ, Array, Style, Voice, synthesise
@@ -111,7 +111,7 @@ def test_a_complete_corpus_is_left_be_and_a_half_made_one_is_made_again(tmp_path
     victim.write_bytes(b"touched")
     make_small(tmp_path)
     assert victim.read_bytes() == b"touched"
-    (folder / MARKER).unlink()
+    (folder / DEMO_MARKER).unlink()
     make_small(tmp_path)
     assert digests(folder) == whole
 

@@ -1,0 +1,160 @@
+"""The tasks of a study, wired: `ser_study` and `ser_nightly_retrain` call `study_tasks()`.
+
+Nothing heavy is imported here: the DAG processor parses this file again and again.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task, task_group
+
+from ser_tasks.errors import BadInput, Busy, Skipped
+from ser_tasks.steps import STEPS, describe, run_step
+
+DEFAULTS = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=5),
+    "execution_timeout": timedelta(hours=2),
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[RetryRule(exception=BadInput, action=RetryAction.FAIL, reason="bad input: trying again cannot help")]
+    ),
+}
+GPU = {"pool": "gpu", "queue": "gpu", "execution_timeout": timedelta(hours=24)}
+WAIT_FOR_OTHER_RUN = timedelta(seconds=60)
+
+
+def run_id() -> str:
+    """`<dag_id>/<run_id>`: who asks, kept with what a task builds."""
+    context = get_current_context()
+    return f"{context['dag'].dag_id}/{context['run_id']}"
+
+
+def flat(given: list[Any]) -> list[dict[str, Any]]:
+    """Results of upstream tasks: single ones, lists of mapped ones, None of skipped ones -> one list of results."""
+    results: list[dict[str, Any]] = []
+    for item in given:
+        if isinstance(item, dict):
+            results.append(item)
+        elif item is not None:
+            results.extend(flat(list(item)))
+    return results
+
+
+def run(name: str, plan: str, given: list[Any], about: str = "") -> dict[str, Any]:
+    """Run a step by reference; another run that builds the same is waited for without holding a slot."""
+    from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
+
+    from ser_tasks.store import Store
+
+    try:
+        result = run_step(name, plan, flat(given), about, Store.from_env(), run_id())
+    except Skipped as reason:
+        raise AirflowSkipException(str(reason)) from reason
+    except Busy as reason:
+        print(reason, "- waiting for it")
+        raise AirflowRescheduleException(datetime.now(UTC) + WAIT_FOR_OTHER_RUN) from reason
+    print(describe(result))
+    return result
+
+
+def step(name: str, **options: Any) -> Any:
+    """A task that runs one step of the table, named and documented as the table has it."""
+
+    @task(task_id=name, doc_md=STEPS[name].doc, map_index_template="{{ task.op_kwargs.get('about', '') }}", **options)
+    def run_named_step(plan: str, given: list[Any], about: str = "") -> dict[str, Any]:
+        return run(name, plan, given, about)
+
+    return run_named_step
+
+
+@task_group(group_id="corpus")
+def corpus_tasks(plan: str, pinned: list[Any], corpus: str) -> Any:
+    """One corpus: scan, validate, pack."""
+    scan = step("scan")(plan, [pinned], corpus)
+    validated = step("validate")(plan, [scan], corpus)
+    packed = step("pack")(plan, [pinned, scan], corpus)
+    validated >> packed
+    return results([scan, validated, packed])
+
+
+@task(doc_md="The corpus's results, together.")
+def results(given: list[Any]) -> list[dict[str, Any]]:
+    """What the task group hands on."""
+    return flat(given)
+
+
+def listed(planned: Any, name: str) -> Any:
+    """A list out of the plan's output, as a task of its own: Airflow maps over whole return values only."""
+
+    @task(task_id=name, doc_md=f"What later tasks are mapped over: {name}.")
+    def one_list(planned: dict[str, Any]) -> list[str]:
+        return list(planned[name])
+
+    return one_list(planned)
+
+
+def study_tasks(planned: Any) -> Any:
+    """Everything after the plan.
+
+    Args:
+        planned: The plan task's output: {"plan", "results", "corpora", "tested", "pairs"}.
+
+    Returns:
+        The last task.
+    """
+    plan, pinned = planned["plan"], planned["results"]
+    corpora = corpus_tasks.partial(plan=plan, pinned=pinned).expand(corpus=listed(planned, "corpora"))
+    split = step("split")(plan, [corpora])
+    ready = [pinned, corpora, split]
+    models = [
+        step("train_baseline")(plan, ready, "baseline"),
+        step("train_cnn", **GPU)(plan, ready, "cnn"),
+        step("train_wav2vec2", **GPU)(plan, ready, "wav2vec2"),
+        step("train_probe", **GPU)(plan, ready, "probe"),
+    ]
+    pairs = listed(planned, "pairs")
+    predicted = (
+        step("predict", trigger_rule="none_failed").partial(plan=plan, given=[*ready, *models]).expand(about=pairs)
+    )
+    evaluated = (
+        step("evaluate", trigger_rule="none_failed").partial(plan=plan, given=[*models, predicted]).expand(about=pairs)
+    )
+    compared = step("compare").partial(plan=plan, given=[predicted]).expand(about=listed(planned, "tested"))
+    ratings = step("ratings")(plan, ready)
+    prosody = step("prosody")(plan, ready)
+    embedded = step("embed", trigger_rule="none_failed")(plan, [*ready, *models])
+    trait = step("trait", trigger_rule="none_failed")(plan, [corpora, embedded, ratings, prosody])
+    everything = [*ready, *models, predicted, evaluated, compared, ratings, prosody, embedded, trait]
+    figures = step("figures", trigger_rule="none_failed")(plan, everything)
+    report = step("report", trigger_rule="none_failed")(plan, [*everything, figures])
+    registered = register.partial(plan=plan, given=[*everything, figures]).expand(model=["cnn", "wav2vec2"])
+    return record(planned, [*everything, figures, report], registered)
+
+
+@task(
+    doc_md="Register the trained model in MLflow as `challenger`, with metrics, parameters and data digests; found "
+    "again by the training's key, so a retry makes no second version.",
+    map_index_template="{{ task.op_kwargs.get('model', '') }}",
+    trigger_rule="none_failed",
+)
+def register(plan: str, given: list[Any], model: str) -> dict[str, Any]:
+    """Runs ser_tasks.records.register."""
+    from ser_tasks.records import register as register_model
+    from ser_tasks.store import Store
+
+    return register_model(model, plan, flat(given), Store.from_env(), run_id())
+
+
+@task(
+    doc_md="Write the run record `runs/<dag_id>/<run_id>.json` and the study's run in MLflow. The last task.",
+    trigger_rule="none_failed",
+)
+def record(planned: dict[str, Any], given: list[Any], registered: list[Any]) -> dict[str, Any]:
+    """Runs ser_tasks.records.record."""
+    from ser_tasks.records import record as write_record
+    from ser_tasks.store import Store
+
+    given = [*planned["results"], *flat(given)]
+    return write_record(planned["plan"], given, flat([registered]), Store.from_env(), run_id())

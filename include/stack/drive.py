@@ -1,0 +1,166 @@
+"""Bring corpora in, start a study on the running stack, follow it to its end."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from include.stack import objects, show
+from include.stack.airflow import Airflow
+from include.stack.errors import StackError
+from include.stack.layout import CHECKOUT, Layout, State
+from include.stack.services import BUCKETS, settings
+
+DAG_ID = "ser_study"
+_LOG_LINES = 20
+_POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A local folder and the prefix of bucket `ser` that it goes to."""
+
+    folder: Path
+    prefix: str
+
+
+def demo(layout: Layout, state: State, out: Console) -> bool:
+    """Make the demo corpora and run the demo study. Returns whether every task succeeded."""
+    from ser_tasks.corpora.demo import make_demo_corpora
+
+    begin = time.monotonic()
+    out.print("Making three demo corpora by speech synthesis ...")
+    folders = make_demo_corpora(layout.local / "demo_corpora", seed=0)
+    out.print(f"  there ({time.monotonic() - begin:.0f} s)", highlight=False)
+    uploads = [Upload(folder, f"raw/{name}") for name, folder in folders.items()]
+    return run_study("demo", uploads, layout, state, out)
+
+
+def study_uploads(config: Path, variables: Mapping[str, str]) -> list[Upload]:
+    """The folders that a study's corpora and encoders come from.
+
+    Args:
+        config: path of a study configuration.
+        variables: CREMA_D, RAVDESS, IEMOCAP (the corpus of that reader) and ENCODER (a folder of weights) override
+            the folders that the configuration names.
+
+    Raises:
+        BadInput: the configuration has a fault.
+        StackError: the configuration lies outside include/configs, or a folder does not exist.
+    """
+    from ser_tasks.config import load_config
+    from ser_tasks.plan import encoder_prefix
+
+    home = CHECKOUT / "include" / "configs"
+    if config.resolve().parent != home or config.suffix != ".yaml":
+        raise StackError(
+            f"{config} is not in {home.relative_to(CHECKOUT)}: put it there as <name>.yaml, so that workers find it"
+        )
+    study = load_config(config)
+    uploads = []
+    for name in study.used_corpora:
+        corpus = study.corpora[name]
+        variable = corpus.reader.upper()
+        given = variables.get(variable) or corpus.folder
+        if given:
+            uploads.append(Upload(_existing(given, f"corpus {name}", variable), f"raw/{name}"))
+    if study.probe and study.probe.folder and not variables.get("ENCODER"):
+        folder = _existing(study.probe.folder, f"encoder {study.probe.encoder}", "ENCODER")
+        uploads.append(Upload(folder, encoder_prefix(study.probe.encoder).rstrip("/")))
+    if given := variables.get("ENCODER"):
+        folder = _existing(given, "encoder", "ENCODER")
+        uploads.append(Upload(folder, encoder_prefix(folder.name).rstrip("/")))
+    return uploads
+
+
+def _existing(text: str, what: str, variable: str) -> Path:
+    folder = Path(text).expanduser()
+    # A configuration's own folders are written relative to the checkout.
+    folder = (folder if folder.is_absolute() else CHECKOUT / folder).resolve()
+    if not folder.is_dir():
+        raise StackError(f"{what}: {folder} is no folder: give another one as {variable}=<folder>")
+    return folder
+
+
+def run_study(config: str, uploads: list[Upload], layout: Layout, state: State, out: Console) -> bool:
+    """Upload, trigger, follow, print the result. Returns whether every task succeeded."""
+    client = objects.s3_client(state)
+    for upload in uploads:
+        begin = time.monotonic()
+        synced = objects.upload_folder(client, upload.folder, BUCKETS[0], upload.prefix)
+        told = f"  s3://{BUCKETS[0]}/{upload.prefix}/: {synced.files} files, {synced.sent} sent"
+        out.print(f"{told} ({time.monotonic() - begin:.1f} s)", highlight=False)
+    airflow = Airflow(state)
+    run_id = airflow.trigger(DAG_ID, layout, {"config": config})
+    out.print(
+        f"Running {DAG_ID} with config {config}: {airflow.run_page(DAG_ID, run_id)}", highlight=False, soft_wrap=True
+    )
+    if not _follow(airflow, run_id, out):
+        _print_failure(airflow, run_id, layout, out)
+        return False
+    _print_success(airflow, run_id, layout, state, out)
+    return True
+
+
+def _follow(airflow: Airflow, run_id: str, out: Console) -> bool:
+    begin = time.monotonic()
+    progress = show.Progress(out)
+    with out.status("waiting for the first task") as bar:
+        while True:
+            run = airflow.run(DAG_ID, run_id)
+            tasks = airflow.tasks(DAG_ID, run_id)
+            progress.update(tasks, time.monotonic() - begin)
+            if run["state"] in ("success", "failed"):
+                return bool(run["state"] == "success")
+            running = [show.task_name(task) for task in tasks if task["state"] == "running"]
+            waits = "an earlier run of this DAG to end" if run["state"] == "queued" else "the next task"
+            bar.update(f"{time.monotonic() - begin:.0f} s, {', '.join(running) or f'waiting for {waits}'}")
+            time.sleep(_POLL_S)
+
+
+def _print_failure(airflow: Airflow, run_id: str, layout: Layout, out: Console) -> None:
+    failed = [task for task in airflow.tasks(DAG_ID, run_id) if task["state"] == "failed"]
+    out.print()
+    if not failed:
+        out.print(
+            f"The run failed before any task did: {airflow.run_page(DAG_ID, run_id)}", style="bold red", soft_wrap=True
+        )
+        return
+    first = failed[0]
+    others = "" if len(failed) == 1 else f" (and {len(failed) - 1} more: {', '.join(map(show.task_name, failed[1:]))})"
+    out.print(f"Task {show.task_name(first)} failed{others}. The end of its log:", style="bold red", markup=False)
+    for line in airflow.log(first, _LOG_LINES):
+        out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+    folder = layout.airflow / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={first['task_id']}"
+    if first["map_index"] >= 0:
+        folder /= f"map_index={first['map_index']}"
+    out.print(f"To see more: less '{folder}/attempt={first['try_number']}.log'", markup=False, soft_wrap=True)
+    out.print(f"or {airflow.run_page(DAG_ID, run_id)}", soft_wrap=True)
+
+
+def _print_success(airflow: Airflow, run_id: str, layout: Layout, state: State, out: Console) -> None:
+    from ser_tasks.store import Store
+
+    client = objects.s3_client(state)
+    key = f"runs/{DAG_ID}/{run_id}.json"
+    try:
+        record = json.loads(client.get_object(Bucket=BUCKETS[0], Key=key)["Body"].read())
+    except client.exceptions.NoSuchKey as error:
+        raise StackError(f"the run succeeded but left no record s3://{BUCKETS[0]}/{key}") from error
+    summary = record["summary"]
+    show.print_result(out, summary)
+    report = layout.local / "reports" / run_id
+    shutil.rmtree(report, ignore_errors=True)
+    os.environ.update(settings(layout, state))
+    Store.from_env().fetch(summary["report"], report)
+    for what, where in (
+        ("Airflow", airflow.run_page(DAG_ID, run_id)),
+        ("MLflow", summary["mlflow_run_url"]),
+        ("Report", report / "index.html"),
+    ):
+        out.print(f"{what + ':':<9}{where}", markup=False, highlight=False, soft_wrap=True)

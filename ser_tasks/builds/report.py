@@ -1,0 +1,74 @@
+"""Step `report`: everything that a study found -> index.html, with figures/ and data/ beside it."""
+
+import base64
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ser_tasks.report.figures import file_name
+from ser_tasks.report.page import Findings, render_page, results_table
+
+
+def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
+    """Inputs: those of `figures`, and figures, split, scan/<corpus>, validation/<corpus>, difference/<corpus>.
+
+    Params: config, notes.
+    """
+    for part in ("figures", "data"):
+        shutil.copytree(inputs["figures"] / part, out / part, copy_function=shutil.copyfile)
+    found = _read(inputs, params)
+    results_table(found).to_csv(out / "data" / "results.csv", index=False, float_format="%.6g", lineterminator="\n")
+    config = json.dumps(params["config"], indent=1, ensure_ascii=False)
+    (out / "data" / "config.json").write_text(config, encoding="utf-8")
+    for corpus, folder in _about(inputs, "scan").items():
+        shutil.copyfile(folder / "rejected.csv", out / "data" / file_name("rejected", f"{corpus}.csv"))
+        shutil.copyfile(folder / "left_out.csv", out / "data" / file_name("left-out", f"{corpus}.csv"))
+    shutil.copyfile(inputs["split"] / "left_out.csv", out / "data" / "left-out-of-split.csv")
+    (out / "index.html").write_text(render_page(found), encoding="utf-8")
+
+
+def _read(inputs: Mapping[str, Path], params: Mapping[str, Any]) -> Findings:
+    def each(kind: str, name: str) -> list[Any]:
+        return [_json(folder / name) for folder in _about(inputs, kind).values()]
+
+    return Findings(
+        config=params["config"],
+        notes=params["notes"],
+        results=each("metrics", "metrics.json"),
+        differences=each("difference", "difference.json"),
+        trait=_json(inputs["trait"] / "metrics.json") if "trait" in inputs else None,
+        models={
+            name: (_json(folder / "model.json"), _history(folder)) for name, folder in _about(inputs, "model").items()
+        },
+        scans=each("scan", "summary.json"),
+        validations=each("validation", "results.json"),
+        audit=_json(inputs["split"] / "audit.json"),
+        left_out=pd.read_csv(inputs["split"] / "left_out.csv"),
+        figures=[
+            figure | {"source": _data_uri(inputs["figures"] / figure["png"])}
+            for figure in _json(inputs["figures"] / "index.json")
+        ],
+    )
+
+
+def _about(inputs: Mapping[str, Path], kind: str) -> dict[str, Path]:
+    """The inputs of a kind, by what they are about."""
+    return {name.removeprefix(f"{kind}/"): path for name, path in inputs.items() if name.startswith(f"{kind}/")}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _history(folder: Path) -> pd.DataFrame | None:
+    path = folder / "history.jsonl"
+    return pd.read_json(path, lines=True) if path.is_file() else None
+
+
+def _data_uri(png: Path) -> str:
+    """The picture itself as an address: a sandboxed viewer of the page loads no files beside it."""
+    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()

@@ -1,0 +1,36 @@
+"""The rows of a split, joined with packed audio: shared by the builds that train, predict and embed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from ser_tasks.audio.packed import PackedAudio
+from ser_tasks.audio.shards import unpack
+from ser_tasks.training.fit import Examples
+
+
+@contextmanager
+def unpacked(shards: Path, speakers: Sequence[str] | None = None) -> Iterator[PackedAudio]:
+    """Shards as packed audio in a temporary folder; only these speakers, or all."""
+    with TemporaryDirectory(prefix="ser-audio-") as folder:
+        yield unpack(shards, Path(folder), speakers)
+
+
+def rows_to_fit(split: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train and dev rows. The file with gate and test rows is not opened."""
+    frame = pd.read_parquet(split / "fit.parquet")
+    return frame[frame["role"] == "train"], frame[frame["role"] == "dev"]
+
+
+def examples(audio: PackedAudio, rows: pd.DataFrame, labels: Sequence[str]) -> Examples:
+    """Rows of a split as clips with targets."""
+    return Examples(
+        audio,
+        [
+            (audio.index_of(name), labels.index(label))
+            for name, label in zip(rows["utterance_id"], rows["label"], strict=True)
+        ],
+    )

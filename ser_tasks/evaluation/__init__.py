@@ -1,0 +1,1 @@
+"""Metrics with intervals, and comparisons, from stored predictions."""

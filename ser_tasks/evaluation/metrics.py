@@ -1,0 +1,115 @@
+"""Metrics from stored predictions, each with a 95 % interval from a bootstrap clustered by speaker.
+
+Clips of one speaker are not independent, so speakers are resampled, not clips. Every metric here is a function of the
+confusion matrix, and a confusion matrix is a sum over speakers: a resample is a weighted sum of the speakers' matrices.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_tasks.errors import BadInput
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+FEW_SPEAKERS = 5
+"""Under this many speakers an interval means little, and is said to."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def confusion_by_speaker(target: Counts, predicted: Counts, speaker: Sequence[str], classes: int) -> Counts:
+    """Confusion matrices, one a speaker: int64 [speakers, classes (true), classes (predicted)], speakers sorted.
+
+    Raises:
+        BadInput: Nothing to evaluate.
+    """
+    if not len(target):
+        raise BadInput("evaluation: there is no prediction to evaluate")
+    names, index = np.unique(np.asarray(speaker), return_inverse=True)
+    counts = np.zeros((len(names), classes, classes), dtype=np.int64)
+    np.add.at(counts, (index, target, predicted), 1)
+    return counts
+
+
+def recalls(confusion: npt.NDArray[np.generic]) -> Floats:
+    """Recall of each class, [..., classes]; NaN for a class without clips."""
+    truth = confusion.sum(axis=-1).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.diagonal(confusion, axis1=-2, axis2=-1) / np.where(truth > 0, truth, np.nan))
+
+
+def uar(confusion: npt.NDArray[np.generic]) -> Floats:
+    """Unweighted average recall: the mean of recalls over the classes that have clips, [...]."""
+    return np.asarray(np.nanmean(recalls(confusion), axis=-1))
+
+
+def accuracy(confusion: npt.NDArray[np.generic]) -> Floats:
+    """Share of clips that are right, [...]."""
+    return np.asarray(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1)))
+
+
+def macro_f1(confusion: npt.NDArray[np.generic]) -> Floats:
+    """Mean of F1 over the classes that have clips, [...]; a class that is never predicted has F1 0."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    truth, guesses = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    f1 = 2 * hits / np.maximum(truth + guesses, 1)
+    return np.asarray(np.nanmean(np.where(truth > 0, f1, np.nan), axis=-1))
+
+
+METRICS: dict[str, Callable[[npt.NDArray[np.generic]], Floats]] = {
+    "uar": uar,
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+}
+
+
+def resampled_confusions(by_speaker: Counts, resamples: int, seed: int) -> Counts:
+    """Confusion matrices of bootstrap resamples of speakers: int64 [resamples, classes, classes].
+
+    The weights depend on the number of speakers and the seed alone, so that two models resampled with one seed over the
+    same speakers are paired.
+    """
+    n = len(by_speaker)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    return np.asarray(np.einsum("rs,sij->rij", weights, by_speaker))
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """The central 95 % of bootstrap values (percentile interval, Efron 1979)."""
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def estimate(metric: str, by_speaker: Counts, resamples: int, seed: int) -> Estimate:
+    """A metric of `METRICS` with its interval clustered by speaker."""
+    function = METRICS[metric]
+    low, high = interval(function(resampled_confusions(by_speaker, resamples, seed)))
+    return Estimate(float(function(by_speaker.sum(axis=0))), low, high)
+
+
+def uar_difference(first: Counts, second: Counts, resamples: int, seed: int) -> Estimate:
+    """UAR of the second minus that of the first on the same clips, paired by resampling the same speakers for both.
+
+    Args:
+        first: int64 [speakers, classes, classes].
+        second: The same clips by another model.
+
+    Raises:
+        BadInput: The two do not cover the same clips.
+    """
+    if first.shape != second.shape or (first.sum(axis=2) != second.sum(axis=2)).any():
+        raise BadInput("evaluation: two models can be compared only on the same clips of the same speakers")
+    low, high = interval(
+        uar(resampled_confusions(second, resamples, seed)) - uar(resampled_confusions(first, resamples, seed))
+    )
+    return Estimate(float(uar(second.sum(axis=0)) - uar(first.sum(axis=0))), low, high)

@@ -1,0 +1,164 @@
+"""The first task: resolves the configuration and pins everything that a run reads.
+
+Every later task gets references. None reads a DAG parameter, a date or "latest": a retry or a Clear a week later does
+the same thing.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser_tasks.config import RANDOM_ENCODER, StudyConfig, parse_config
+from ser_tasks.errors import BadInput
+from ser_tasks.store import Ref, Store, artifact_key, canonical_json
+
+Result = dict[str, Any]
+"""What one task hands to the next: {"step", "about", "ref", "hit", ...}; small enough for an XCom."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved configuration and what it found."""
+
+    config: StudyConfig
+    encoders: dict[str, str]
+    models: list[str]
+    notes: list[str]
+    salts: dict[str, str]
+
+    @property
+    def pairs(self) -> list[str]:
+        """Every model on every test corpus, as `model@corpus`."""
+        return [f"{model}@{corpus}" for model in self.models for corpus in self.config.emotion_corpora]
+
+    def has_encoder(self, name: str) -> bool:
+        return name in self.encoders
+
+    @property
+    def wav2vec2_note(self) -> str:
+        """Empty for a pretrained encoder."""
+        return "" if self.has_encoder(self.config.wav2vec2.encoder) else RANDOM_ENCODER
+
+    @property
+    def embedder(self) -> str:
+        """The model whose representation serves embeddings, the trait and pictures."""
+        wanted = self.config.trait.embedder if self.config.trait else "auto"
+        if wanted != "auto":
+            return wanted
+        if "probe" in self.models:
+            return "probe"
+        return "cnn" if self.wav2vec2_note else "wav2vec2"
+
+
+def encoder_prefix(name: str) -> str:
+    """Where an encoder's weights are mirrored in the bucket."""
+    return f"encoders/{name.replace('/', '--')}/"
+
+
+def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str] = ()) -> tuple[Ref, list[Result]]:
+    """Pin raw corpora, encoders and new annotations, and publish the plan.
+
+    Args:
+        config: Of the study.
+        store: To look into and publish to.
+        by: The run that asks.
+        rebuild: Steps to build anew though they are there; their keys are salted with `by`.
+
+    Returns:
+        The plan's reference, and one result for each thing pinned (steps `raw`, `encoder`, `incoming`).
+
+    Raises:
+        BadInput: Nothing lies under raw/<corpus>/ for a corpus that the study uses.
+    """
+    about = {"built_by": by}
+    results: list[Result] = []
+    for corpus in config.used_corpora:
+        ref = store.pin_raw(f"raw/{corpus}/", about)
+        if ref is None:
+            raise BadInput(
+                f"plan: nothing lies under raw/{corpus}/ in bucket {store.bucket}: upload the corpus there, or run "
+                f"'make study CONFIG=... {config.corpora[corpus].reader.upper()}=<folder>'"
+            )
+        results.append({"step": "raw", "about": corpus, "ref": str(ref)})
+    encoders, notes = {}, []
+    for name in dict.fromkeys([config.wav2vec2.encoder, *([config.probe.encoder] if config.probe else [])]):
+        mirror_from_hub(name, config.wav2vec2.revision, store)
+        ref = store.pin_raw(encoder_prefix(name), about)
+        if ref is None:
+            notes.append(f"no weights of {name} under {encoder_prefix(name)} nor on the hub")
+        else:
+            encoders[name] = str(ref)
+            results.append({"step": "encoder", "about": name, "ref": str(ref)})
+    if config.wav2vec2.encoder not in encoders:
+        notes.append(f"wav2vec2 uses the config's offline encoder, {RANDOM_ENCODER}")
+    if config.trait and config.trait.ratings and (incoming := store.pin_raw("annotations/incoming/", about)):
+        results.append({"step": "incoming", "about": "", "ref": str(incoming)})
+    models = ["baseline", "cnn", "wav2vec2"]
+    if config.probe and config.probe.encoder in encoders:
+        models.append("probe")
+    plan = {
+        "config": config.portable(),
+        "encoders": encoders,
+        "models": models,
+        "notes": notes,
+        "salts": dict.fromkeys(sorted(rebuild), by),
+        "pinned": [[item["step"], item["about"], item["ref"]] for item in results],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "plan.json").write_bytes(canonical_json(plan))
+        ref, _ = store.publish("plan", artifact_key("plan", 1, plan, {}), Path(folder), about)
+    return ref, results
+
+
+def read_plan(store: Store, ref: str) -> Plan:
+    """Read a published plan back."""
+    tree = json.loads((store.cached(Ref.parse(ref)) / "plan.json").read_bytes())
+    return Plan(
+        config=parse_config(tree["config"], f"plan {ref}"),
+        encoders=tree["encoders"],
+        models=tree["models"],
+        notes=tree["notes"],
+        salts=tree["salts"],
+    )
+
+
+def mirror_from_hub(name: str, revision: str | None, store: Store) -> None:
+    """Copy an encoder's safetensors and configuration from the hub to the bucket, once, where a hub can be reached.
+
+    Workers then never need the hub. Does nothing when a mirror is there, or HF_HUB_OFFLINE is set, or no hub answers.
+    """
+    prefix = encoder_prefix(name)
+    if next(store.list(prefix), None) is not None or os.environ.get("HF_HUB_OFFLINE") == "1" or "/" not in name:
+        return
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            snapshot_download(
+                name,
+                revision=revision,
+                local_dir=folder,
+                allow_patterns=["config.json", "preprocessor_config.json", "*.safetensors"],
+                etag_timeout=5,
+            )
+        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError):
+            return  # the plan's note says that there are no weights, and what is used instead
+        files = sorted(path for path in Path(folder).iterdir() if path.is_file())
+        if not any(path.suffix == ".safetensors" for path in files):
+            return
+        for path in files:  # config.json sorts before the weights; a plan pins whatever is there, so weights go last
+            store.put(prefix + path.name, path.read_bytes(), IfNoneMatch="*")
+
+
+def find(results: Sequence[Mapping[str, Any]], step: str, about: str) -> Ref | None:
+    """The reference that a step gave about something, or None."""
+    for item in results:
+        if item["step"] == step and item["about"] == about:
+            return Ref.parse(item["ref"])
+    return None

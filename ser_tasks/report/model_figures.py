@@ -1,0 +1,186 @@
+"""Figures of the models: confusion matrices, UAR with intervals, learning curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ser_tasks.report.figures import PLAIN, Picture, canvas, file_name, in_words, remarks, with_remarks
+
+Metrics = Mapping[str, Any]
+"""A model's metrics.json on one corpus."""
+
+
+def uar_picture(results: Sequence[Metrics], synthetic: frozenset[str]) -> Picture:
+    """UAR of every model on every corpus, with 95 % intervals; chance is marked.
+
+    Args:
+        results: In the order to show; one panel a corpus.
+        synthetic: Corpora made by speech synthesis.
+    """
+    corpora = list(dict.fromkeys(result["corpus"] for result in results))
+    said = remarks((f"{r['title']}: {r['note']}" for r in results if r["note"]), bool(synthetic & set(corpora)))
+    most = max(sum(result["corpus"] == corpus for result in results) for corpus in corpora)
+    height = 1.0 + len(corpora) * (0.7 + 0.42 * most)
+    title = "UAR of each model, within and across corpora"
+    figure, axes = canvas(title, height, said, rows=len(corpora), sharex=True)
+    for axis, corpus in zip(axes[:, 0], corpora, strict=True):
+        shown = [result for result in results if result["corpus"] == corpus]
+        _intervals(axis, shown)
+        made = " (synthetic)" if corpus in synthetic else ""
+        axis.set_title(
+            f"{shown[0]['relation']} corpus: {corpus}{made}, {shown[0]['clips']} clips, {shown[0]['speakers']} speakers"
+        )
+    axes[-1, 0].set_xlabel("UAR (unweighted average recall)")
+    rows = [
+        {
+            **{key: result[key] for key in ("model", "title", "corpus", "relation", "clips", "speakers", "chance_uar")},
+            **{f"uar_{key}" if key != "value" else "uar": result["uar"][key] for key in ("value", "low", "high")},
+            "note": result["note"],
+            "synthetic": "yes" if result["corpus"] in synthetic else "no",
+        }
+        for result in results
+    ]
+    return Picture(
+        name="uar",
+        section="Results",
+        title=title,
+        caption="Points: UAR on the test clips. Bars: 95 % interval, bootstrap over speakers. Dashed: chance.",
+        alt="; ".join(f"{r['title']}{_noted(r)} on {r['corpus']}: UAR {in_words(r['uar'])}" for r in results) + ".",
+        figure=figure,
+        data=pd.DataFrame(rows),
+    )
+
+
+def _noted(result: Metrics) -> str:
+    return f" ({result['note']})" if result["note"] else ""
+
+
+def _intervals(axis: Axes, shown: Sequence[Metrics]) -> None:
+    for row, result in enumerate(shown):
+        value, low, high = (result["uar"][key] for key in ("value", "low", "high"))
+        colour = "#94a3b8" if result["note"] else "#0072b2"
+        axis.hlines(row, low, high, color=colour, linewidth=2.5)
+        axis.plot(value, row, "o", color=colour, markersize=8, markerfacecolor="white" if result["note"] else colour)
+        axis.annotate(f"{value:.2f}", (value, row), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+    chance = shown[0]["chance_uar"]
+    axis.axvline(chance, color=PLAIN, linestyle="--", linewidth=1)
+    axis.annotate(
+        f"chance {chance:.2f}", (chance, 1), (3, -1), xycoords=("data", "axes fraction"),
+        textcoords="offset points", va="top", fontsize=9, color=PLAIN,
+    )  # fmt: skip
+    axis.set_yticks(range(len(shown)), [r["title"] + (" (see note)" if r["note"] else "") for r in shown])
+    axis.set_ylim(len(shown) - 0.4, -0.9)
+    axis.set_xlim(0, 1)
+    axis.grid(axis="x")
+    axis.set_axisbelow(True)
+
+
+def confusion_picture(result: Metrics, confusion: pd.DataFrame, synthetic: bool) -> Picture:
+    """A confusion matrix: counts, and shares of each true class, side by side.
+
+    Args:
+        result: The model's metrics on the corpus.
+        confusion: int [classes (true), classes (predicted)], labels as index and columns.
+        synthetic: The corpus is.
+    """
+    labels = list(confusion.columns)
+    counts = confusion.to_numpy()
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    said = remarks([f"{result['title']}: {result['note']}" if result["note"] else ""], synthetic)
+    title = f"{result['title']} on {result['corpus']} ({result['relation']})"
+    figure, axes = canvas(title, 5.1, said, columns=2)
+    for axis, values, peak, name, form in (
+        (axes[0, 0], counts.astype(float), max(float(counts.max()), 1.0), "clips", "{:.0f}"),
+        (axes[0, 1], shares, 1.0, "share of the true class", "{:.2f}"),
+    ):
+        axis.imshow(values, cmap="Blues", vmin=0, vmax=peak)
+        for (true, predicted), value in np.ndenumerate(values):
+            if not np.isnan(value):
+                axis.text(
+                    predicted, true, form.format(value), ha="center", va="center",
+                    fontsize=10 if len(labels) <= 6 else 8.5, color="white" if value > 0.55 * peak else "#0f172a",
+                )  # fmt: skip
+        axis.set_title(name)
+        axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(labels)), labels)
+        axis.set_xlabel("predicted")
+        axis.set_ylabel("true")
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
+    data = pd.DataFrame(
+        {
+            "model": result["model"],
+            "corpus": result["corpus"],
+            "true": np.repeat(labels, len(labels)),
+            "predicted": np.tile(labels, len(labels)),
+            "clips": counts.ravel(),
+            "share_of_true": shares.ravel(),
+        }
+    )
+    recalls = ", ".join(f"{label} {value:.2f}" for label, value in result["recall"].items())
+    return Picture(
+        name=file_name("confusion", result["model"], result["corpus"]),
+        section="Confusion matrices",
+        title=title + _noted(result),
+        caption=f"{result['clips']} test clips of {result['speakers']} speakers. "
+        "Left: clips. Right: each row as shares; the diagonal is the recall, and its mean the UAR.",
+        alt=f"Confusion matrix of {title}{_noted(result)}. Recall: {recalls}.",
+        figure=figure,
+        data=with_remarks(data, result["note"], synthetic),
+    )
+
+
+def learning_picture(
+    model: str, spec: Mapping[str, Any], history: pd.DataFrame, corpus: str, synthetic: bool
+) -> Picture:
+    """Loss and dev UAR by epoch.
+
+    Args:
+        model: Its name in the study.
+        spec: Its model.json.
+        history: One row an epoch: epoch, train_loss, dev_loss, dev_uar.
+        corpus: That it was trained on.
+        synthetic: The corpus is.
+    """
+    said = remarks([spec["note"]], synthetic)
+    title = f"{spec['title']}: learning on {corpus}"
+    figure, axes = canvas(title, 3.9, said, columns=2)
+    loss, uar = axes[0]
+    dots = {"marker": "o" if len(history) < 15 else "", "markersize": 4}
+    loss.plot(history["epoch"], history["train_loss"], color="#0072b2", label="train", **dots)
+    loss.plot(history["epoch"], history["dev_loss"], color="#d55e00", label="dev", linestyle="--", **dots)
+    loss.set_title("loss (cross-entropy)")
+    loss.legend()
+    best = history.iloc[int(history["dev_uar"].to_numpy().argmax())]
+    first, last = history.iloc[0], history.iloc[-1]
+    chance = 1 / len(spec["labels"])
+    uar.plot(history["epoch"], history["dev_uar"], color="#d55e00", **dots)
+    uar.plot(
+        best["epoch"], best["dev_uar"], "*", color="#0f172a", markersize=12, label=f"highest, {best['dev_uar']:.2f}"
+    )
+    uar.axhline(chance, color=PLAIN, linestyle=":", label=f"chance, {chance:.2f}")
+    uar.set_title("dev UAR")
+    uar.set_ylim(0, 1)
+    uar.legend()
+    for axis in (loss, uar):
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid()
+    data = history[["epoch", "train_loss", "dev_loss", "dev_uar"]].assign(model=model)
+    return Picture(
+        name=file_name("learning", model),
+        section="Learning",
+        title=title + _noted(spec),
+        caption="Left: loss on train and dev. Right: UAR on dev; "
+        f"highest {best['dev_uar']:.3f} at epoch {best['epoch']:.0f} of {len(history)}.",
+        alt=f"Learning curves of {spec['title']}{_noted(spec)}: dev UAR from {first['dev_uar']:.2f} at the first epoch "
+        f"to {best['dev_uar']:.2f} at epoch {best['epoch']:.0f}; train loss from {first['train_loss']:.2f} to "
+        f"{last['train_loss']:.2f}.",
+        figure=figure,
+        data=with_remarks(data, spec["note"], synthetic),
+    )

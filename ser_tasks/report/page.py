@@ -1,0 +1,184 @@
+"""The report page: what a study found, in plain words and tables, with its figures inside.
+
+Everything on it comes from its inputs: no run ids, no times, so that equal inputs give equal bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ser_tasks.report.figures import file_name
+
+SHOWN_ROWS = 3
+"""Of the rows that a validation warning names, so many are written out."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the page is made of, as the steps published it.
+
+    Attributes:
+        config: The study's whole configuration.
+        notes: Sentences of the plan.
+        results: metrics.json of each model on each corpus.
+        differences: difference.json of each corpus.
+        trait: metrics.json of the trait step; None without a trait.
+        models: Model to (model.json, history with one row an epoch; None for a model without epochs).
+        scans: summary.json of each corpus.
+        validations: results.json of each corpus.
+        audit: audit.json of the split.
+        left_out: left_out.csv of the split: utterance_id, corpus, reason.
+        figures: index.json of the figures, each with `source`: the PNG as a data URI.
+    """
+
+    config: Mapping[str, Any]
+    notes: Sequence[str]
+    results: Sequence[Mapping[str, Any]]
+    differences: Sequence[Mapping[str, Any]]
+    trait: Mapping[str, Any] | None
+    models: Mapping[str, tuple[Mapping[str, Any], pd.DataFrame | None]]
+    scans: Sequence[Mapping[str, Any]]
+    validations: Sequence[Mapping[str, Any]]
+    audit: Mapping[str, Any]
+    left_out: pd.DataFrame
+    figures: Sequence[Mapping[str, Any]]
+
+
+def render_page(found: Findings) -> str:
+    """The page as HTML that needs no network, no script and no other file to be read."""
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "estimate": _estimate, "file_name": file_name}
+    sections: dict[str, list[Mapping[str, Any]]] = {}
+    for figure in found.figures:
+        sections.setdefault(figure["section"], []).append(figure)
+    return environment.get_template("template.html.j2").render(
+        found=found,
+        synthetic=synthetic_corpora(found.config),
+        sections=sections,
+        remark=_about_interval,
+        validations=[_validation_in_words(validation) for validation in found.validations],
+        split=_split_rows(found.audit),
+        labels_head=[(label, "n") for label in found.config["emotion"]["labels"]],
+        left_out=_counted(found.left_out),
+        learning=[_learning_row(name, *model, found.config) for name, model in found.models.items()],
+    )
+
+
+def synthetic_corpora(config: Mapping[str, Any]) -> list[str]:
+    """The corpora of the study that are made by speech synthesis."""
+    used = [config["emotion"]["train_corpus"], *(test["corpus"] for test in config["emotion"]["across"])]
+    used += [config["trait"]["corpus"]] if config["trait"] else []
+    return [name for name in dict.fromkeys(used) if config["corpora"][name]["synthetic"]]
+
+
+def results_table(found: Findings) -> pd.DataFrame:
+    """The table of results as data: one row a model and corpus."""
+    synthetic = synthetic_corpora(found.config)
+    return pd.DataFrame(
+        [
+            {
+                **{key: result[key] for key in ("model", "title", "corpus", "relation", "clips", "speakers")},
+                **{
+                    metric if part == "value" else f"{metric}_{part}": result[metric][part]
+                    for metric in ("uar", "accuracy", "macro_f1")
+                    for part in ("value", "low", "high")
+                },
+                "chance_uar": result["chance_uar"],
+                "interval": result["interval"],
+                "note": result["note"],
+                "synthetic": "yes" if result["corpus"] in synthetic else "no",
+            }
+            for result in found.results
+        ]
+    )
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _estimate(estimate: Mapping[str, float]) -> str:
+    return f"{_number(estimate['value'])} ({_number(estimate['low'])} to {_number(estimate['high'])})"
+
+
+def _about_interval(interval: str) -> str:
+    """What `95 %, bootstrap over speakers; with 3 speakers it means little` adds to the usual, or nothing."""
+    return interval.partition("; ")[2]
+
+
+def _validation_in_words(validation: Mapping[str, Any]) -> dict[str, Any]:
+    expectations = validation["expectations"]
+    failed = [item for item in expectations if not item["success"]]
+    return {
+        "corpus": validation["corpus"],
+        "held": len(expectations) - len(failed),
+        "of": len(expectations),
+        "warnings": [f"{item['severity']}: it does not hold that {item['rule']}: {_seen(item)}" for item in failed],
+    }
+
+
+def _seen(item: Mapping[str, Any]) -> str:
+    rows = item["unexpected"]
+    if not rows:
+        return f"found {item['observed']}" if item["observed"] is not None else item["error"] or "nothing more is known"
+    # A row is a mapping where its table has columns that name it, else a position.
+    named = [", ".join(str(value) for value in row.values()) if isinstance(row, dict) else f"row {row}" for row in rows]
+    more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
+    return f"{len(rows)} row{'s' if len(rows) != 1 else ''} ({'; '.join(named[:SHOWN_ROWS])}{more})"
+
+
+def _split_rows(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a corpus and role: speakers, their sexes in words, clips, clips by label."""
+    report = audit["report"]
+    rows: dict[str, dict[str, Any]] = {}
+    for place, speakers in report["speakers"].items():
+        corpus, role = place.rsplit("/", 1)
+        rows[place] = {"corpus": corpus, "role": role, "speakers": speakers, "sexes": [], "labels": {}}
+    for key, count in report["speakers_by_sex"].items():
+        place, sex = key.rsplit("/", 1)
+        rows[place]["sexes"].append(f"{count} {sex}")
+    for key, count in report["clips"].items():
+        place, label = key.rsplit("/", 1)
+        rows[place]["labels"][label] = count
+    order = {role: i for i, role in enumerate(("train", "dev", "gate", "test"))}
+    corpora = list(dict.fromkeys(row["corpus"] for row in rows.values()))
+    return sorted(rows.values(), key=lambda row: (corpora.index(row["corpus"]), order[row["role"]]))
+
+
+def _counted(left_out: pd.DataFrame) -> list[tuple[str, str, int]]:
+    """Corpus, reason, how many clips."""
+    counts = left_out.groupby(["corpus", "reason"]).size().reset_index(name="clips")
+    return list(zip(counts["corpus"], counts["reason"], counts["clips"], strict=True))
+
+
+def _learning_row(
+    name: str, spec: Mapping[str, Any], history: pd.DataFrame | None, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    options = {key: value for key, value in spec["options"].items() if isinstance(value, (int, float, str))}
+    row = {
+        "name": name,
+        "title": spec["title"],
+        "note": spec["note"],
+        "options": ", ".join(f"{key} {value}" for key, value in options.items()),
+        "settings": "",
+        "best": "no epochs: a linear model",
+    }
+    if history is not None:
+        best = history.iloc[int(history["dev_uar"].to_numpy().argmax())]
+        row["best"] = f"{_number(best['dev_uar'])} at epoch {best['epoch']:.0f}; {len(history)} epochs were run"
+        fit = config[name]["fit"]
+        row["settings"] = ", ".join(
+            f"{key.replace('_', ' ')} {value}" for key, value in fit.items() if value is not None
+        )
+    return row

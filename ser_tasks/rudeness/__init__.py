@@ -1,0 +1,1 @@
+"""The trait vector, its evidence, and prosody."""

@@ -1,0 +1,335 @@
+"""The table of steps, and how one is run: by reference, through the store.
+
+A step's `version` is part of its key: raise it when its result changes for the same inputs and parameters. The build is
+named by import path, so that a look-up that hits imports none of the step's room.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ser_tasks.config import StudyConfig, Trait
+from ser_tasks.data.suites import load_suite
+from ser_tasks.errors import BadInput, Skipped
+from ser_tasks.plan import Plan, Result, find, read_plan
+from ser_tasks.store import Built, Ref, Store
+
+Needs = dict[str, tuple[str, str]]
+"""Input name to (step, about) of the result that serves it; a name that ends in `?` may be absent."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. `about` says of which corpus, model or pair a result is; empty: of the study."""
+
+    doc: str
+    version: int
+    build: str
+    needs: Callable[[Plan, str], Needs]
+    params: Callable[[Plan, str], dict[str, Any]] = field(default=lambda plan, about: {})
+    leased: bool = False
+    left_out: Callable[[Plan, str], str] = field(default=lambda plan, about: "")
+    """Why the configuration leaves this step out; empty when it does not."""
+
+
+def run_step(name: str, plan_ref: str, given: Sequence[Mapping[str, Any]], about: str, store: Store, by: str) -> Result:
+    """Materialise one step of a planned study.
+
+    Args:
+        name: In `STEPS`.
+        plan_ref: Reference of the plan.
+        given: Results of earlier steps; those that this step needs are picked from them.
+        about: Which corpus, model or pair; empty for steps of the whole study.
+        store: The object store.
+        by: The run that asks, kept with what it builds.
+
+    Returns:
+        {"step", "about", "ref", "hit", "built_by", "built_at", "seconds"}.
+
+    Raises:
+        Skipped: The configuration leaves this step out.
+        BadInput: From the build, or a result that is needed was not given.
+        Busy: Another run is building the same.
+    """
+    step, plan = STEPS[name], read_plan(store, plan_ref)
+    if reason := step.left_out(plan, about):
+        raise Skipped(f"skipped: {reason}")
+    inputs: dict[str, Ref] = {}
+    for needed, (source, source_about) in step.needs(plan, about).items():
+        ref = find(given, source, source_about)
+        if ref is not None:
+            inputs[needed.removesuffix("?")] = ref
+        elif not needed.endswith("?"):
+            raise BadInput(
+                f"{name}: needs the result of step {source} about {source_about or 'the study'}, which was not given"
+            )
+    built = store.materialise(
+        name, step.version, step.build, step.params(plan, about), inputs,
+        by=by, salt=plan.salts.get(name, ""), leased=step.leased,
+    )  # fmt: skip
+    return {
+        "step": name, "about": about, "ref": str(built.ref), "hit": built.hit,
+        "built_by": built.built_by, "built_at": built.built_at, "seconds": built.seconds,
+    }  # fmt: skip
+
+
+def describe(result: Mapping[str, Any]) -> str:
+    """One line for the task's log."""
+    what = f"{result['step']} {result['about']}".strip()
+    if result["hit"]:
+        return (
+            f"{what}: cache hit, built by {result['built_by']} at {result['built_at']}; "
+            f'to build again, trigger with rebuild=["{result["step"]}"]'
+        )
+    return f"{what}: built in {result['seconds']:.1f} s -> {result['ref']}"
+
+
+def _pair(about: str) -> tuple[str, str]:
+    model, corpus = about.split("@")
+    return model, corpus
+
+
+def _trait(config: StudyConfig) -> Trait:
+    if config.trait is None:
+        raise BadInput("trait: no trait in config")
+    return config.trait
+
+
+def _no_trait(plan: Plan, about: str) -> str:
+    return "" if plan.config.trait else "no trait in config"
+
+
+def _no_ratings(plan: Plan, about: str) -> str:
+    return _no_trait(plan, about) or (
+        "" if _trait(plan.config).ratings else "the trait's groups are emotions, not ratings"
+    )
+
+
+def _no_probe(plan: Plan, about: str) -> str:
+    if "probe" in plan.models:
+        return ""
+    return f"no weights of {plan.config.probe.encoder}" if plan.config.probe else "no probe in config"
+
+
+def _train_needs(plan: Plan, about: str) -> Needs:
+    needs = {"split": ("split", ""), "audio": ("pack", plan.config.emotion.train_corpus)}
+    encoder = {
+        "wav2vec2": plan.config.wav2vec2.encoder,
+        "probe": plan.config.probe.encoder if plan.config.probe else "",
+    }
+    return needs | ({"encoder?": ("encoder", encoder[about])} if about in encoder else {})
+
+
+def _train_params(plan: Plan, about: str) -> dict[str, Any]:
+    config = plan.config
+    params: dict[str, Any] = {"labels": config.emotion.labels, "seed": config.seed, "note": ""}
+    if about == "cnn":
+        return params | config.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"}
+    if about == "wav2vec2":
+        settings = config.wav2vec2.model_dump(mode="json", exclude={"encoder", "revision"})
+        name = config.wav2vec2.encoder
+        title = "wav2vec2, small, random" if plan.wav2vec2_note else f"{name}, fine-tuned"
+        return params | settings | {"title": title, "note": plan.wav2vec2_note}
+    if about == "probe" and config.probe:
+        return params | {"title": config.probe.title}
+    return params | {"title": "log-mel mean and sd + logistic regression"}
+
+
+def _evaluate_params(plan: Plan, about: str) -> dict[str, Any]:
+    model, corpus = _pair(about)
+    config = plan.config
+    return {
+        "model": model,
+        "corpus": corpus,
+        "relation": "within" if corpus == config.emotion.train_corpus else "across",
+        "labels": config.emotion.labels,
+        "resamples": config.bootstrap_resamples,
+        "seed": config.seed,
+    }
+
+
+def _all_evaluations(plan: Plan) -> Needs:
+    return {f"metrics/{pair}": ("evaluate", pair) for pair in plan.pairs}
+
+
+def _figures_needs(plan: Plan, about: str) -> Needs:
+    needs = _all_evaluations(plan)
+    needs |= {f"model/{name}": (f"train_{name}", name) for name in plan.models}
+    if plan.config.trait:
+        needs |= {"embeddings?": ("embed", ""), "trait?": ("trait", "")}
+        needs |= {"manifest": ("scan", plan.config.trait.corpus)}
+    return needs
+
+
+def _report_needs(plan: Plan, about: str) -> Needs:
+    needs = _figures_needs(plan, about) | {"figures": ("figures", ""), "split": ("split", "")}
+    needs |= {f"scan/{corpus}": ("scan", corpus) for corpus in plan.config.used_corpora}
+    needs |= {f"validation/{corpus}": ("validate", corpus) for corpus in plan.config.used_corpora}
+    return needs | {f"difference/{corpus}": ("compare", corpus) for corpus in plan.config.emotion_corpora}
+
+
+def _trait_needs(plan: Plan, about: str) -> Needs:
+    corpus = _trait(plan.config).corpus
+    needs = {"embeddings": ("embed", ""), "manifest": ("scan", corpus), "prosody": ("prosody", "")}
+    return needs | ({"ratings": ("ratings", "")} if _trait(plan.config).ratings else {})
+
+
+STEPS: dict[str, Step] = {
+    "scan": Step(
+        "Decode, hash and measure every clip of a corpus: a manifest, and lists of what is rejected and why.",
+        1,
+        "ser_tasks.builds.scan:build",
+        needs=lambda plan, corpus: {"raw": ("raw", corpus)},
+        params=lambda plan, corpus: {"corpus": corpus, "reader": plan.config.corpora[corpus].reader},
+    ),
+    "validate": Step(
+        "Great Expectations on the manifest; a critical failure stops the run before any training.",
+        1,
+        "ser_tasks.builds.validate:build",
+        needs=lambda plan, corpus: {"scan": ("scan", corpus)},
+        params=lambda plan, corpus: {
+            "corpus": corpus,
+            "suite": load_suite("corpus", plan.config.validation),
+            "labels": plan.config.emotion.labels if corpus == plan.config.emotion.train_corpus else None,
+        },
+    ),
+    "pack": Step(
+        "16 kHz mono FLAC in Parquet, one shard a speaker.",
+        1,
+        "ser_tasks.builds.pack:build",
+        needs=lambda plan, corpus: {"raw": ("raw", corpus), "scan": ("scan", corpus)},
+    ),
+    "split": Step(
+        "Speakers to train, dev, gate and test, and the leakage audit, which stops the run on a leak.",
+        1,
+        "ser_tasks.builds.split:build",
+        needs=lambda plan, about: {f"scan/{corpus}": ("scan", corpus) for corpus in plan.config.emotion_corpora},
+        params=lambda plan, about: (
+            plan.config.emotion.model_dump(mode="json") | {"split": plan.config.split.model_dump(mode="json")}
+        ),
+    ),
+    "train_baseline": Step(
+        "Log-mel mean and standard deviation with logistic regression: what every model has to beat.",
+        1,
+        "ser_tasks.builds.train_linear:build_baseline",
+        _train_needs,
+        _train_params,
+        leased=True,
+    ),
+    "train_cnn": Step(
+        "The CNN on log-mel spectrograms, selected on dev UAR.",
+        1,
+        "ser_tasks.builds.train_network:build_cnn",
+        _train_needs,
+        _train_params,
+        leased=True,
+    ),
+    "train_wav2vec2": Step(
+        "The fine-tuned speech encoder, selected on dev UAR.",
+        1,
+        "ser_tasks.builds.train_network:build_wav2vec2",
+        _train_needs,
+        _train_params,
+        leased=True,
+    ),
+    "train_probe": Step(
+        "A frozen pretrained encoder with a linear probe, where its weights can be had.",
+        1,
+        "ser_tasks.builds.train_linear:build_probe",
+        _train_needs,
+        _train_params,
+        leased=True,
+        left_out=_no_probe,
+    ),
+    "predict": Step(
+        "Probabilities of one model for one corpus.",
+        1,
+        "ser_tasks.builds.predict:build",
+        needs=lambda plan, pair: {
+            "model": (f"train_{_pair(pair)[0]}", _pair(pair)[0]),
+            "split": ("split", ""),
+            "audio": ("pack", _pair(pair)[1]),
+        },
+        params=lambda plan, pair: {"corpus": _pair(pair)[1]},
+    ),
+    "evaluate": Step(
+        "UAR, accuracy, macro-F1 and confusion of one model on one corpus, with intervals clustered by speaker.",
+        1,
+        "ser_tasks.builds.evaluate:build",
+        needs=lambda plan, pair: {
+            "predictions": ("predict", pair),
+            "model": (f"train_{_pair(pair)[0]}", _pair(pair)[0]),
+        },
+        params=_evaluate_params,
+    ),
+    "compare": Step(
+        "Paired difference of wav2vec2 and the CNN on the same clips.",
+        1,
+        "ser_tasks.builds.compare:build",
+        needs=lambda plan, corpus: {"cnn": ("predict", f"cnn@{corpus}"), "wav2vec2": ("predict", f"wav2vec2@{corpus}")},
+        params=lambda plan, corpus: {
+            "corpus": corpus,
+            "labels": plan.config.emotion.labels,
+            "resamples": plan.config.bootstrap_resamples,
+            "seed": plan.config.seed,
+            "note": plan.wav2vec2_note,
+        },
+    ),
+    "embed": Step(
+        "One embedding an utterance of the trait corpus.",
+        1,
+        "ser_tasks.builds.embed:build",
+        needs=lambda plan, about: {
+            "model": (f"train_{plan.embedder}", plan.embedder),
+            "audio": ("pack", _trait(plan.config).corpus),
+        },
+        left_out=_no_trait,
+    ),
+    "ratings": Step(
+        "Ratings of the trait, newest by utterance and annotator.",
+        1,
+        "ser_tasks.builds.ratings:build",
+        needs=lambda plan, about: {"raw": ("raw", _trait(plan.config).corpus), "incoming?": ("incoming", "")},
+        params=lambda plan, about: {"trait": _trait(plan.config).name, "file": _trait(plan.config).ratings},
+        left_out=_no_ratings,
+    ),
+    "prosody": Step(
+        "RMS level and spectral centroid of every clip of the trait corpus.",
+        1,
+        "ser_tasks.builds.prosody:build",
+        needs=lambda plan, about: {"audio": ("pack", _trait(plan.config).corpus)},
+        left_out=_no_trait,
+    ),
+    "trait": Step(
+        "v = mean(E_high) - mean(E_low), scored on sessions or speakers that it was not fitted on.",
+        1,
+        "ser_tasks.builds.trait:build",
+        needs=_trait_needs,
+        params=lambda plan, about: (
+            _trait(plan.config).model_dump(mode="json")
+            | {"resamples": plan.config.bootstrap_resamples, "seed": plan.config.seed}
+        ),
+        left_out=_no_trait,
+    ),
+    "figures": Step(
+        "Every figure as PNG and SVG, each with its data.",
+        1,
+        "ser_tasks.builds.figures:build",
+        needs=_figures_needs,
+        params=lambda plan, about: {
+            "seed": plan.config.seed,
+            "trait": plan.config.trait.name if plan.config.trait else "",
+            "synthetic": [name for name in plan.config.used_corpora if plan.config.corpora[name].synthetic],
+        },
+    ),
+    "report": Step(
+        "One HTML page with tables, figures and links to their data.",
+        1,
+        "ser_tasks.builds.report:build",
+        needs=_report_needs,
+        params=lambda plan, about: {"config": plan.config.portable(), "notes": plan.notes},
+    ),
+}
+"""Every step by name, in the order of the data."""
+
+__all__ = ["STEPS", "Built", "Step", "describe", "run_step"]

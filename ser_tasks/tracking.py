@@ -1,0 +1,193 @@
+"""MLflow: runs, registered models, aliases. Everything is found again by tag, so a retry makes nothing twice."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SERVED = Path(__file__).parent / "served.py"
+SERVED_NEEDS = ("torch", "torchaudio", "transformers", "safetensors", "numpy", "soundfile", "soxr", "tqdm")
+"""What a served model imports, pinned to the versions that it was trained with."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training, as a reviewer wants to see it.
+
+    Attributes:
+        name: Of the registered model.
+        experiment: Name of the experiment.
+        key: Of the training's artifact: names its run and version for ever.
+        folder: model.json and model.safetensors.
+        params: Of the training step.
+        history: One mapping an epoch.
+        metrics: One metrics.json a corpus.
+        datasets: Corpus to (folder of its scan artifact, digest).
+        pictures: Confusion matrices.
+        config: The whole study's.
+        tags: For the run and the version.
+    """
+
+    name: str
+    experiment: str
+    key: str
+    folder: Path
+    params: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]]
+    metrics: Sequence[Mapping[str, Any]]
+    datasets: Mapping[str, tuple[Path, str]]
+    pictures: Sequence[Path]
+    config: Mapping[str, Any]
+    tags: Mapping[str, str]
+
+
+def register_training(training: Training) -> dict[str, Any]:
+    """Log a training and register its model with the alias `challenger`.
+
+    Returns:
+        {"name", "version", "run_id", "new"}; new is False when this key was registered before: then nothing changes.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    found = client.search_model_versions(f"name = '{training.name}' and tag.`ser.key` = '{training.key}'")
+    if found:
+        return {"name": training.name, "version": int(found[0].version), "run_id": found[0].run_id, "new": False}
+    experiment = mlflow.set_experiment(training.experiment).experiment_id
+    run_id = _find_run(client, experiment, "ser.key", training.key)
+    with mlflow.start_run(run_id=run_id, run_name=training.name) as run:
+        mlflow.set_tags(dict(training.tags))
+        mlflow.log_params({key: str(value)[:500] for key, value in _flatten(training.params).items()})
+        for epoch in training.history:
+            values = {key: float(value) for key, value in epoch.items() if key != "epoch" and value is not None}
+            mlflow.log_metrics(values, step=int(epoch["epoch"]))
+        mlflow.log_metrics(headline(training.metrics))
+        _log_datasets(training)
+        mlflow.log_dict(dict(training.config), "config.json")
+        for item in training.metrics:
+            mlflow.log_dict(dict(item), f"metrics/{item['corpus']}.json")
+        for picture in training.pictures:
+            mlflow.log_artifact(str(picture), "figures")
+        info = _log_model(training)
+    version = mlflow.register_model(info.model_uri, training.name, tags=dict(training.tags))
+    client.update_model_version(training.name, version.version, card(training))
+    client.set_registered_model_alias(training.name, "challenger", version.version)
+    return {"name": training.name, "version": int(version.version), "run_id": run.info.run_id, "new": True}
+
+
+def _find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> str | None:
+    runs = client.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _log_datasets(training: Training) -> None:
+    import mlflow
+    import pandas as pd
+
+    for corpus, (folder, digest) in training.datasets.items():
+        frame = pd.read_parquet(
+            folder / "manifest.parquet", columns=["utterance_id", "speaker_id", "emotion", "duration_s"]
+        )
+        dataset = mlflow.data.from_pandas(frame, name=corpus, digest=digest[:32])  # MLflow allows 36 characters
+        mlflow.log_input(dataset, context="training" if corpus == training.metrics[0]["corpus"] else "across")
+
+
+def _log_model(training: Training) -> Any:
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema
+
+    outputs = [ColSpec("string", "label"), *(ColSpec("double", f"p_{name}") for name in _labels(training.folder))]
+    return mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(SERVED),
+        artifacts={"model": str(training.folder)},
+        code_paths=[str(SERVED.parent)],
+        signature=ModelSignature(Schema([ColSpec("binary", "audio")]), Schema(outputs)),
+        pip_requirements=[f"{package}=={version(package)}" for package in SERVED_NEEDS],
+    )
+
+
+def _labels(folder: Path) -> list[str]:
+    return list(json.loads((folder / "model.json").read_text())["labels"])
+
+
+def headline(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Headline metrics by name: `within.uar`, `across.ravdess.uar`, each with its interval."""
+    values = {}
+    for item in metrics:
+        place = "within" if item["relation"] == "within" else f"across.{item['corpus']}"
+        for name in ("uar", "accuracy", "macro_f1"):
+            values[f"{place}.{name}"] = item[name]["value"]
+        values[f"{place}.uar_low"], values[f"{place}.uar_high"] = item["uar"]["low"], item["uar"]["high"]
+    return values
+
+
+def card(training: Training) -> str:
+    """What a reviewer needs, as the version's description (Markdown)."""
+    lines = [f"**{training.name}**, training `{training.key[:12]}`"]
+    if training.tags.get("ser.data") == "synthetic":
+        lines.append("Trained on **synthetic** speech: says nothing about real speech.")
+    if training.tags.get("ser.note"):
+        lines.append(f"**{training.tags['ser.note']}**")
+    lines += ["", "| corpus | | UAR (95 %) | accuracy | clips | speakers |", "|---|---|---|---|---|---|"]
+    for item in training.metrics:
+        uar = item["uar"]
+        lines.append(
+            f"| {item['corpus']} | {item['relation']} | {uar['value']:.3f} ({uar['low']:.3f} to {uar['high']:.3f}) | "
+            f"{item['accuracy']['value']:.3f} | {item['clips']} | {item['speakers']} |"
+        )
+    lines += ["", *(f"- data `{corpus}`: {digest}" for corpus, (_, digest) in training.datasets.items())]
+    if training.tags.get("ser.airflow"):
+        lines.append(f"- [Airflow run]({training.tags['ser.airflow']})")
+    return "\n".join(lines)
+
+
+def log_study(
+    *,
+    experiment: str,
+    run: str,
+    title: str,
+    summary: Mapping[str, Any],
+    trainings: Sequence[str],
+    report: Path,
+    tags: Mapping[str, str],
+) -> str:
+    """Log the study's run, one for each DAG run, with the headline metrics and the report.
+
+    Returns:
+        The address of the run in MLflow's UI.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    experiment_id = mlflow.set_experiment(experiment).experiment_id
+    run_id = _find_run(client, experiment_id, "ser.study", run)
+    with mlflow.start_run(run_id=run_id, run_name=title) as started:
+        mlflow.set_tags({**tags, "ser.study": run, "ser.trainings": ",".join(trainings)})
+        for row in summary["rows"]:
+            name = "".join(c if c.isalnum() else "_" for c in row["model"])
+            mlflow.log_metric(f"{row['relation']}.{row['corpus']}.{name}.uar", row["uar"])
+        if summary["rudeness"]:
+            mlflow.log_metric(f"{summary['rudeness']['trait']}.auc", summary["rudeness"]["auc"])
+        mlflow.log_dict(dict(summary), "summary.json")
+        mlflow.log_artifacts(str(report), "report")
+        found: str = started.info.run_id
+    base = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+    return f"{base}/#/experiments/{experiment_id}/runs/{found}/artifacts"
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,139 @@
+"""The whole study by `dag.test()` on tiny corpora, with a real SeaweedFS and a real MLflow."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.stack.layout import State
+from include.stack.objects import s3_client, upload_folder
+from ser_tasks.corpora.demo import make_demo_corpora
+
+RUN = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+dag = DagBag(sys.argv[1]).get_dag(sys.argv[2])
+run = dag.test(run_conf=json.loads(sys.argv[3]))
+names = lambda ti: f"{ti.task_id}[{ti.map_index}]" if ti.map_index >= 0 else ti.task_id
+states = {names(ti): str(ti.state) for ti in run.get_task_instances()}
+tries = {names(ti): ti.try_number for ti in run.get_task_instances()}
+print(json.dumps({"state": str(run.state), "run_id": run.run_id, "tasks": states, "tries": tries}))
+"""
+
+
+@pytest.fixture(scope="module")
+def study_env(
+    airflow_env: dict[str, str],
+    seaweedfs: dict[str, str],
+    mlflow_url: str,
+    parts: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, str]:
+    """Tiny demo corpora in raw/, and the variables of a process that runs DAGs on them."""
+    folders = make_demo_corpora(tmp_path_factory.mktemp("demo"), crema_d_actors=5, ravdess_actors=2, iemocap_sessions=3)
+    for name, folder in folders.items():
+        upload_folder(s3_client(parts[1]), folder, "ser", f"raw/{name}")
+    chosen = {
+        name: value for name, value in seaweedfs.items() if not name.startswith("AIRFLOW") and name != "SER_CONFIGS"
+    }
+    return {**airflow_env, **chosen, "SER_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
+
+
+def run_dag(env: dict[str, str], dag_id: str, conf: dict[str, Any]) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, env["AIRFLOW__CORE__DAGS_FOLDER"], dag_id, json.dumps(conf)],
+        env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-20000:]
+    return {**json.loads(done.stdout.splitlines()[-1]), "log": done.stdout + done.stderr}
+
+
+def read_json(state: State, key: str) -> Any:
+    return json.loads(s3_client(state).get_object(Bucket="ser", Key=key)["Body"].read())
+
+
+def test_a_study_runs_end_to_end_and_again_from_the_store(
+    study_env: dict[str, str], parts: Any, tmp_path: Path
+) -> None:
+    first = run_dag(study_env, "ser_study", {"config": "tiny"})
+    assert first["state"] == "success", first["log"][-20000:]
+    assert first["tasks"]["train_probe"] == "skipped"
+    record = read_json(parts[1], f"runs/ser_study/{first['run_id']}.json")
+    summary = record["summary"]
+    assert {(row["corpus"], row["relation"]) for row in summary["rows"]} == {
+        ("demo_crema_d", "within"),
+        ("demo_ravdess", "across"),
+    }
+    assert len(summary["rows"]) == 6
+    assert summary["synthetic"] is True
+    assert 0 <= summary["rudeness"]["auc"] <= 1
+    random = [row for row in summary["rows"] if row["model"].startswith("wav2vec2")]
+    assert all("randomly initialised" in row["note"] for row in random)
+    assert {item["name"] for item in record["registered"]} == {"ser-cnn", "ser-wav2vec2"}
+    assert all(item["new"] for item in record["registered"])
+
+    second = run_dag(study_env, "ser_study", {"config": "tiny"})
+    again = read_json(parts[1], f"runs/ser_study/{second['run_id']}.json")
+    assert all(step.get("hit", True) for step in again["steps"])
+    assert "cache hit, built by ser_study/" in second["log"]
+    assert not any(item["new"] for item in again["registered"])
+    assert [item["version"] for item in again["registered"]] == [item["version"] for item in record["registered"]]
+
+    changed = run_dag(study_env, "ser_study", {"config": "tiny", "cnn_epochs": 1, "rebuild": ["prosody"]})
+    third = read_json(parts[1], f"runs/ser_study/{changed['run_id']}.json")
+    rebuilt = {step["step"] for step in third["steps"] if step.get("hit") is False}
+    assert "train_cnn" in rebuilt
+    assert "prosody" in rebuilt
+    assert "train_wav2vec2" not in rebuilt
+    assert not {"scan", "split", "pack"} & rebuilt
+
+
+def test_registered_models_are_found_and_predict(study_env: dict[str, str], mlflow_url: str, tmp_path: Path) -> None:
+    program = """
+import io, sys, json
+import mlflow, numpy, pandas, soundfile
+client = mlflow.MlflowClient()
+version = client.get_model_version_by_alias("ser-cnn", "challenger")
+buffer = io.BytesIO()
+soundfile.write(buffer, numpy.random.default_rng(0).normal(0, .1, 22050).astype("float32"), 22050, format="WAV")
+model = mlflow.pyfunc.load_model("models:/ser-cnn@challenger")
+row = model.predict(pandas.DataFrame({"audio": [buffer.getvalue()]})).iloc[0].to_dict()
+run = client.get_run(version.run_id)
+print(json.dumps({"row": row, "tags": version.tags, "description": version.description, "metrics": run.data.metrics,
+                  "datasets": [item.dataset.name for item in run.inputs.dataset_inputs]}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=study_env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    probabilities = [value for name, value in found["row"].items() if name.startswith("p_")]
+    assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+    assert found["tags"]["ser.data"] == "synthetic"
+    assert "synthetic" in found["description"]
+    assert {"within.uar", "across.demo_ravdess.uar"} <= set(found["metrics"])
+    assert set(found["datasets"]) == {"demo_crema_d", "demo_ravdess"}
+
+
+def test_bad_input_fails_at_once_and_says_what_to_do(study_env: dict[str, str]) -> None:
+    result = run_dag(study_env, "ser_study", {"config": "absent"})
+    assert result["state"] == "failed"
+    assert result["tasks"]["plan"] == "failed"
+    assert "nothing lies under raw/absent/" in result["log"]
+    assert result["tries"]["plan"] == 1
+
+
+def test_the_trigger_form_refuses_what_is_out_of_range(study_env: dict[str, str]) -> None:
+    with pytest.raises(AssertionError, match="'nothing_there' is not one of"):
+        run_dag(study_env, "ser_study", {"config": "nothing_there"})
+    with pytest.raises(AssertionError, match="less than the minimum"):
+        run_dag(study_env, "ser_study", {"config": "tiny", "cnn_epochs": 0})
+
+
+def test_a_night_without_new_annotations_skips(study_env: dict[str, str]) -> None:
+    result = run_dag(study_env, "ser_nightly_retrain", {})
+    assert result["state"] == "success"
+    assert result["tasks"]["new_annotations"] == "success"
+    assert {state for name, state in result["tasks"].items() if name != "new_annotations"} == {"skipped"}
+    assert "annotations/incoming/ is empty" in result["log"]

@@ -1,0 +1,304 @@
+"""Small inputs of the figures and report builds, in the formats that the steps before them publish."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ser_tasks.config import RANDOM_ENCODER
+from ser_tasks.data.manifest import SCHEMA, write_manifest
+from ser_tasks.evaluation.metrics import METRICS, confusion_by_speaker, estimate, recalls, uar_difference
+
+LABELS = ["angry", "disgust", "fear", "happy", "neutral", "sad"]
+SKILL = {"baseline": 0.35, "cnn": 0.6, "wav2vec2": 0.05, "probe": 0.7}
+TITLES = {
+    "baseline": "log-mel mean and sd + logistic regression",
+    "cnn": "CNN on log-mel",
+    "wav2vec2": "wav2vec2, small, random",
+    "probe": "whisper-tiny.en, frozen + linear probe",
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Folders and parameters of the two builds."""
+
+    inputs: dict[str, Path]
+    figures_params: dict[str, Any]
+    report_params: dict[str, Any]
+
+
+def make_study(
+    root: Path,
+    *,
+    synthetic: bool = True,
+    trait: bool = True,
+    rated: bool = True,
+    train_corpus: str = "crema_d",
+    models: tuple[str, ...] = ("baseline", "cnn", "wav2vec2", "probe"),
+) -> Study:
+    """Write the inputs of a study of two emotion corpora and, with `trait`, of one more."""
+    rng = np.random.default_rng(7)
+    inputs: dict[str, Path] = {}
+    corpora = {train_corpus: "within", "ravdess": "across"}
+    confusions: dict[tuple[str, str], np.ndarray] = {}
+    for corpus, relation in corpora.items():
+        speaker = np.repeat([f"{corpus}-{i}" for i in range(6 if relation == "within" else 4)], 30)
+        target = np.tile(np.arange(6), len(speaker) // 6)
+        for model in models:
+            skill = SKILL[model] * (1 if relation == "within" else 0.6)
+            predicted = np.where(rng.random(len(target)) < skill, target, rng.integers(0, 6, len(target)))
+            confusions[model, corpus] = confusion_by_speaker(target, predicted, list(speaker), 6)
+            inputs[f"metrics/{model}@{corpus}"] = _metrics(
+                _folder(root), model, corpus, relation, confusions[model, corpus]
+            )
+        inputs[f"scan/{corpus}"] = _scan(_folder(root), corpus, 120, rng)
+        inputs[f"validation/{corpus}"] = _validation(_folder(root), corpus)
+        inputs[f"difference/{corpus}"] = _difference(
+            _folder(root), corpus, confusions["cnn", corpus], confusions["wav2vec2", corpus]
+        )
+    for model in models:
+        inputs[f"model/{model}"] = _model(_folder(root), model, rng)
+    inputs["split"] = _split(_folder(root), train_corpus)
+    config = _config(train_corpus, synthetic, trait)
+    if trait:
+        inputs["scan/iemocap"] = inputs["manifest"] = _scan(_folder(root), "iemocap", 90, rng)
+        inputs["validation/iemocap"] = _validation(_folder(root), "iemocap")
+        inputs["embeddings"], inputs["trait"] = _trait(root, inputs["manifest"], rated, rng)
+    return Study(
+        inputs,
+        {
+            "seed": 3,
+            "trait": "rudeness" if trait else "",
+            "synthetic": [name for name, corpus in config["corpora"].items() if corpus["synthetic"]],
+        },
+        {
+            "config": config,
+            "notes": [f"wav2vec2 uses the config's offline encoder, {RANDOM_ENCODER}"],
+        },
+    )
+
+
+def _folder(root: Path) -> Path:
+    folder = root / f"{len(list(root.iterdir())) if root.is_dir() else 0:03d}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _put(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1))
+
+
+def _note(model: str) -> str:
+    return RANDOM_ENCODER if model == "wav2vec2" else ""
+
+
+def _metrics(folder: Path, model: str, corpus: str, relation: str, by_speaker: np.ndarray) -> Path:
+    confusion = by_speaker.sum(axis=0)
+    _put(
+        folder / "metrics.json",
+        {
+            "model": model,
+            "title": TITLES[model],
+            "note": _note(model),
+            "corpus": corpus,
+            "relation": relation,
+            "role": "test",
+            "clips": int(confusion.sum()),
+            "speakers": len(by_speaker),
+            "interval": "95 %, bootstrap over speakers"
+            + ("; with 4 speakers it means little" if relation == "across" else ""),
+            "chance_uar": 1 / 6,
+            **{name: asdict(estimate(name, by_speaker, 200, 0)) for name in METRICS},
+            "recall": dict(zip(LABELS, map(float, recalls(confusion)), strict=True)),
+        },
+    )
+    pd.DataFrame(confusion, index=pd.Index(LABELS, name="true \\ predicted"), columns=LABELS).to_csv(
+        folder / "confusion.csv"
+    )
+    return folder
+
+
+def _difference(folder: Path, corpus: str, cnn: np.ndarray, wav2vec2: np.ndarray) -> Path:
+    _put(
+        folder / "difference.json",
+        {
+            "corpus": corpus,
+            "what": "UAR of wav2vec2 minus UAR of the CNN, same clips, 95 % interval by bootstrap over speakers",
+            "speakers": len(cnn),
+            **asdict(uar_difference(cnn, wav2vec2, 200, 0)),
+            "verdict": f"no verdict: wav2vec2 is {RANDOM_ENCODER}",
+        },
+    )
+    return folder
+
+
+def _model(folder: Path, model: str, rng: np.random.Generator) -> Path:
+    _put(
+        folder / "model.json",
+        {
+            "architecture": model,
+            "options": {"n_mels": 64, "dropout": 0.3} if model == "cnn" else {},
+            "labels": LABELS,
+            "sample_rate_hz": 16000,
+            "title": TITLES[model],
+            "note": _note(model),
+        },
+    )
+    if model in ("cnn", "wav2vec2"):
+        lines = [
+            {
+                "epoch": epoch,
+                "train_loss": 1.8 * 0.9**epoch,
+                "dev_loss": 1.8 * 0.94**epoch,
+                "dev_uar": 1 / 6 + SKILL[model] * (1 - 0.8**epoch) + float(rng.normal(0, 0.02)),
+                "seconds": 12.5,
+                "audio_seconds_per_s": 300.0,
+            }
+            for epoch in range(1, 21)
+        ]
+        (folder / "history.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    return folder
+
+
+def _scan(folder: Path, corpus: str, clips: int, rng: np.random.Generator) -> Path:
+    frame = pd.DataFrame(index=range(clips), columns=SCHEMA.names, dtype=object)
+    frame["utterance_id"] = [f"{corpus}-{i:04d}" for i in range(clips)]
+    frame["corpus"] = corpus
+    frame["speaker_id"] = [f"{corpus}-{i % 10}" for i in range(clips)]
+    frame["session"] = [f"Ses{i % 5 + 1:02d}" for i in range(clips)]
+    frame["emotion"] = rng.choice(["angry", "happy", "neutral", "sad", "frustrated", "excited"], clips)
+    frame["duration_s"] = 2.5
+    write_manifest(frame, folder / "manifest.parquet")
+    pd.DataFrame({"path": ["a/broken.wav"], "reason": ["is empty"]}).to_csv(folder / "rejected.csv", index=False)
+    pd.DataFrame({"path": [], "reason": []}).to_csv(folder / "left_out.csv", index=False)
+    _put(
+        folder / "summary.json",
+        {
+            "corpus": corpus,
+            "reader": "crema_d",
+            "licence": "ODbL-1.0",
+            "citation": "Cao et al. 2014, doi 10.1109/TAFFC.2014.2336244",
+            "utterances": clips,
+            "speakers": 10,
+            "hours": 0.083,
+            "rejected": 1,
+            "left_out": 0,
+            "with_known_issue": 0,
+        },
+    )
+    return folder
+
+
+def _validation(folder: Path, corpus: str) -> Path:
+    def outcome(rule: str, severity: str, success: bool, unexpected: list[Any]) -> dict[str, Any]:
+        return {
+            "table": "manifest",
+            "type": "expect_x",
+            "severity": severity,
+            "success": success,
+            "rule": rule,
+            "observed": None,
+            "unexpected": unexpected,
+            "error": None,
+        }
+
+    loud = [{"utterance_id": f"{corpus}-{i:04d}", "path": f"a/{i}.wav"} for i in range(7)]
+    expectations = [
+        outcome("utterance ids are unique", "critical", True, []),
+        outcome("at most 1 % of samples are clipped", "warning", False, loud),
+    ]
+    _put(folder / "results.json", {"corpus": corpus, "success": True, "expectations": expectations})
+    return folder
+
+
+def _split(folder: Path, train_corpus: str) -> Path:
+    roles = {"train": 14, "dev": 3, "gate": 2, "test": 6}
+    clips = {f"{train_corpus}/{role}/{label}": 5 * n for role, n in roles.items() for label in LABELS}
+    clips |= {f"ravdess/test/{label}": 20 for label in LABELS}
+    speakers = {f"{train_corpus}/{role}": n for role, n in roles.items()} | {"ravdess/test": 4}
+    sexes = {f"{train_corpus}/{role}/female": 1 for role in roles}
+    sexes |= {f"{train_corpus}/{role}/male": n - 1 for role, n in roles.items()} | {"ravdess/test/unknown": 4}
+    report = {
+        "sentences_in_train_and_test": ["DFA", "IEO"],
+        "clips": clips,
+        "speakers": speakers,
+        "speakers_by_sex": sexes,
+    }
+    _put(folder / "audit.json", {"leaks": [], "report": report})
+    reason = "emotion surprised is not among the study's labels"
+    left = {"utterance_id": ["r1", "r2"], "corpus": ["ravdess", "ravdess"], "reason": [reason, reason]}
+    pd.DataFrame(left).to_csv(folder / "left_out.csv", index=False)
+    return folder
+
+
+def _trait(root: Path, manifest: Path, rated: bool, rng: np.random.Generator) -> tuple[Path, Path]:
+    clips = pd.read_parquet(manifest / "manifest.parquet")
+    high = rng.random(len(clips)) < 0.4
+    score = rng.normal(0, 1, len(clips)) + 1.4 * high
+    emotion = clips["emotion"].astype("category").cat.codes.to_numpy()
+    embeddings = rng.normal(0, 1, (len(clips), 24)) + 2.5 * np.eye(24)[emotion] + 2 * high[:, None] * np.eye(24)[10]
+    embed = _folder(root)
+    np.save(embed / "embeddings.npy", embeddings.astype(np.float16))
+    _put(embed / "utterances.json", list(clips["utterance_id"]))
+    _put(embed / "about.json", {"title": "whisper-tiny.en", "note": ""})
+    rating = np.clip(np.where(high, 3.8, 2.1) + rng.normal(0, 0.5, len(clips)), 1, 5).round(2)
+    scores = clips[["utterance_id", "speaker_id", "session", "emotion"]].assign(
+        rating=rating if rated else np.nan,
+        high=high,
+        score=score,
+        rms_db=-24 + 5 * high + rng.normal(0, 3, len(clips)),
+        centroid_hz=1300 + 250 * high + rng.normal(0, 200, len(clips)),
+    )
+    folder = _folder(root)
+    scores.to_parquet(folder / "scores.parquet", index=False)
+    rank = {"rho": 0.61, "p": 1e-9, "clips": len(clips)}
+    means = {
+        name: {"high": float(scores.loc[high, name].mean()), "low": float(scores.loc[~high, name].mean())}
+        for name in ("rms_db", "centroid_hz")
+    }
+    _put(
+        folder / "metrics.json",
+        {
+            "trait": "rudeness",
+            "groups": "mean rating above 3 against the rest"
+            if rated
+            else "stand-in without ratings: angry against neutral, calm",
+            "embeddings": "whisper-tiny.en",
+            "note": "",
+            "left_out_together": "session",
+            "auc": {"value": 0.84, "low": 0.74, "high": 0.92},
+            "interval": "95 %, bootstrap over speakers",
+            "clips": len(clips),
+            "high_clips": int(high.sum()),
+            "speakers": 10,
+            "spearman": {"rating": rank if rated else None, "rms_db": rank, "centroid_hz": rank},
+            "prosody_means": means,
+        },
+    )
+    return embed, folder
+
+
+def _config(train_corpus: str, synthetic: bool, trait: bool) -> dict[str, Any]:
+    corpora = {
+        name: {"reader": "crema_d", "folder": None, "synthetic": synthetic}
+        for name in (train_corpus, "ravdess", *(["iemocap"] if trait else []))
+    }
+    fit = {"epochs": 20, "batch_size": 32, "learning_rate": 0.002}
+    return {
+        "name": "demo",
+        "title": "Speech emotion recognition: CNN against wav2vec2",
+        "seed": 3,
+        "corpora": corpora,
+        "emotion": {
+            "train_corpus": train_corpus,
+            "labels": LABELS,
+            "across": [{"corpus": "ravdess", "label_map": {"calm": "neutral"}}],
+        },
+        "cnn": {"options": {}, "fit": fit},
+        "wav2vec2": {"encoder": "facebook/wav2vec2-base", "fit": fit},
+        "trait": {"name": "rudeness", "corpus": "iemocap"} if trait else None,
+    }

@@ -1,0 +1,50 @@
+"""Configurations: what is refused, and that options reach the networks they are meant for."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from ser_tasks.config import EncoderShape, Fit, configs_folder, load_config
+from ser_tasks.errors import BadInput
+from ser_tasks.models import encoders
+from ser_tasks.training.fit import FitOptions
+
+
+def test_every_shipped_configuration_is_valid() -> None:
+    names = sorted(path.stem for path in configs_folder().glob("*.yaml"))
+    assert names == ["crema_d", "demo", "ravdess"]
+    for name in names:
+        assert load_config(name).name == name
+
+
+def test_an_unknown_key_and_a_value_out_of_range_are_named_with_their_place() -> None:
+    with pytest.raises(BadInput, match=r"2 fault\(s\): seed: .*cnn\.fit\.epoch: Extra inputs"):
+        load_config("demo", {"cnn.fit.epoch": 3, "seed": -1})
+
+
+def test_a_missing_configuration_names_those_that_are_there() -> None:
+    with pytest.raises(BadInput, match="there are: crema_d, demo, ravdess"):
+        load_config("demoo")
+
+
+def test_a_stage_cannot_name_a_corpus_that_is_not_there() -> None:
+    with pytest.raises(BadInput, match=r"trait\.corpus is 'nowhere'"):
+        load_config("demo", {"trait.corpus": "nowhere"})
+
+
+def test_shares_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"add up to 1\.1"):
+        load_config("crema_d", {"split.shares": {"train": 0.9, "dev": 0.1, "test": 0.1}})
+
+
+def test_options_are_those_of_the_networks() -> None:
+    assert set(Fit.model_fields) | {"seed", "threads"} == {field.name for field in fields(FitOptions)}
+    assert set(EncoderShape.model_fields) == {field.name for field in fields(encoders.EncoderShape)}
+
+
+def test_local_folders_are_no_part_of_what_a_study_is() -> None:
+    one = load_config("demo", {"corpora.demo_crema_d.folder": "/here"})
+    other = load_config("demo", {"corpora.demo_crema_d.folder": "/there"})
+    assert one != other
+    assert one.portable() == other.portable()
