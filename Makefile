@@ -2,6 +2,8 @@
 
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
+# Threads that spin while they wait slow each other down as soon as two processes share the cores.
+export OMP_WAIT_POLICY ?= PASSIVE
 STACK := $(PY) -m include.stack
 
 # Runs include/stack/setup.py with the first Python 3.11 that is found.

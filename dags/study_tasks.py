@@ -72,9 +72,9 @@ def step(name: str, **options: Any) -> Any:
 @task_group(group_id="corpus")
 def corpus_tasks(plan: str, pinned: list[Any], corpus: str) -> Any:
     """One corpus: scan, validate, pack."""
-    scan = step("scan")(plan, [pinned], corpus)
-    validated = step("validate")(plan, [scan], corpus)
-    packed = step("pack")(plan, [pinned, scan], corpus)
+    scan = step("scan")(plan, [pinned], about=corpus)
+    validated = step("validate")(plan, [scan], about=corpus)
+    packed = step("pack")(plan, [pinned, scan], about=corpus)
     validated >> packed
     return results([scan, validated, packed])
 

@@ -30,7 +30,7 @@ def main() -> int:
     try:
         return _run(chosen, layout, out)
     except (StackError, SerError) as error:
-        out.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         if supervise.status(layout):

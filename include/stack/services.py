@@ -111,6 +111,8 @@ def settings(layout: Layout, state: State) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "DO_NOT_TRACK": "true",
         "OMP_NUM_THREADS": "2",
+        # Threads that wait for each other by spinning slow every task down five times as soon as two tasks share cores.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONPATH": str(CHECKOUT),
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
@@ -132,6 +134,9 @@ def settings(layout: Layout, state: State) -> dict[str, str]:
         "AIRFLOW__API__SECRET_KEY": kept.airflow_secret_key,
         "AIRFLOW__API__INSTANCE_NAME": "SER, embedded",
         "AIRFLOW__API_AUTH__JWT_SECRET": kept.airflow_jwt_secret,
+        # A worker may notice the end of a task only when the next heartbeat is due: 5 s by default, too long for a run
+        # of forty short tasks.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
     }
@@ -182,6 +187,7 @@ def _supervisor_file(layout: Layout, state: State) -> str:
     file["unix_http_server"] = {"file": plain(state.socket), "chmod": "0600"}
     file["supervisord"] = {
         "nodaemon": "true",
+        "silent": "true",  # its output goes to the same file as its log
         "directory": plain(layout.stack),
         "pidfile": plain(layout.stack / "supervisord.pid"),
         "logfile": plain(layout.logs / "supervisord.log"),
@@ -202,7 +208,7 @@ def _supervisor_file(layout: Layout, state: State) -> str:
             "startretries": "3",
             "stopasgroup": "true",
             "killasgroup": "true",
-            "stopwaitsecs": "10",
+            "stopwaitsecs": "6",
             "redirect_stderr": "true",
             "stdout_logfile": plain(layout.logs / f"{program.name}.log"),
             "stdout_logfile_maxbytes": "10MB",

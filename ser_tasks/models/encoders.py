@@ -76,15 +76,18 @@ class Encoder(nn.Module, ABC):
 class Wav2Vec2Encoder(Encoder):
     """A wav2vec2-family encoder.
 
-    Its feature encoder is run over clips of exactly equal length, because group normalisation in it sees padding
-    (huggingface/transformers issue 21534); then the transformer runs over the whole batch with a mask.
+    Where its feature encoder normalises over time, padding would change a clip's output (huggingface/transformers
+    issue 21534): there the statistics are taken over the clip's real frames. The convolutions themselves reach no
+    further than a frame's own samples, and the transformer gets a mask.
     """
 
     def __init__(self, model: Any, normalise: bool) -> None:
         super().__init__()
         self.model = model
-        self.model.feature_extractor = _FeaturesByLength(model.feature_extractor)
         self.config = model.config
+        first = model.feature_extractor.conv_layers[0]
+        if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
+            first.layer_norm = _MaskedGroupNorm(first.layer_norm)
         self.normalise = normalise
         self.dim = int(self.config.hidden_size)
         self.layers = int(self.config.num_hidden_layers)
@@ -94,16 +97,20 @@ class Wav2Vec2Encoder(Encoder):
 
     def freeze_feature_encoder(self) -> None:
         """Keep the convolutional layers as they are."""
-        self.model.feature_extractor.freeze()
+        self.model.feature_extractor._freeze_parameters()
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        waveforms, lengths = _trim(waveforms, lengths, self.shortest)
+        waveforms = waveforms * frame_mask(lengths, waveforms.shape[1])  # what lies past a clip's end is silence
+        waveforms = functional.pad(waveforms, (0, max(0, self.shortest - waveforms.shape[1])))
+        lengths = lengths.clamp(min=self.shortest)
         mask = frame_mask(lengths, waveforms.shape[1])
         if self.normalise:  # zero mean and unit variance, as transformers' Wav2Vec2FeatureExtractor does it
             mean = waveforms.sum(dim=1, keepdim=True) / lengths[:, None]
             variance = ((waveforms - mean) * mask).square().sum(dim=1, keepdim=True) / lengths[:, None]
             waveforms = (waveforms - mean) / (variance + 1e-7).sqrt() * mask
-        self.model.feature_extractor.lengths = lengths.tolist()
+        norm = getattr(self.model.feature_extractor.conv_layers[0], "layer_norm", None)
+        if isinstance(norm, _MaskedGroupNorm):
+            norm.counts = (lengths - self.config.conv_kernel[0]) // self.config.conv_stride[0] + 1
         out = self.model(
             waveforms,
             attention_mask=None if bool(mask.all()) else mask.long(),
@@ -113,27 +120,27 @@ class Wav2Vec2Encoder(Encoder):
         return [*out.hidden_states[:-1], out.last_hidden_state], self.model._get_feat_extract_output_lengths(lengths)
 
 
-class _FeaturesByLength(nn.Module):
-    """Runs a feature encoder over groups of clips of equal length; `lengths` is set before each call."""
+class _MaskedGroupNorm(nn.GroupNorm):
+    """Normalisation of each channel over a clip's real frames; `counts` [batch] is set before each call.
 
-    def __init__(self, inner: Any) -> None:
-        super().__init__()
-        self.inner = inner
-        self.lengths: list[int] = []
+    Without padding it is `nn.GroupNorm` with one group a channel.
+    """
 
-    def freeze(self) -> None:
-        self.inner._freeze_parameters()
+    counts: Tensor
 
-    def forward(self, waveforms: Tensor) -> Tensor:
-        parts: list[Tensor] = []
-        rows: list[int] = []
-        for length in sorted(set(self.lengths), reverse=True):
-            group = [row for row, other in enumerate(self.lengths) if other == length]
-            features = self.inner(waveforms[group, :length])
-            width = parts[0].shape[2] if parts else features.shape[2]  # the longest clips come first
-            parts.append(functional.pad(features, (0, width - features.shape[2])))
-            rows += group
-        return torch.cat(parts)[torch.tensor(rows, device=waveforms.device).argsort()]
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__(norm.num_groups, norm.num_channels, norm.eps)
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, features: Tensor) -> Tensor:
+        frames = features.float()
+        mask = frame_mask(self.counts, frames.shape[2])[:, None, :]
+        n = self.counts[:, None, None]
+        mean = (frames * mask).sum(dim=2, keepdim=True) / n
+        centred = (frames - mean) * mask
+        variance = centred.square().sum(dim=2, keepdim=True) / n
+        normal = centred * (variance + self.eps).rsqrt() * self.weight[:, None] + self.bias[:, None]
+        return normal.to(features.dtype)
 
 
 class WhisperEncoder(Encoder):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ser_tasks.audio.packed import SAMPLE_RATE_HZ, PackedAudio
 
+_WIDTH = 4_000  # batches are padded to a multiple of this many samples: kernels are made anew for every new shape
 _POOL = 16  # batches' worth of clips that are sorted by length together: enough to save padding, few enough to mix
 
 
@@ -18,7 +19,7 @@ def collate(audio: PackedAudio, indices: Sequence[int]) -> tuple[Tensor, Tensor]
         Waveforms float32 [batch, samples], padded with zeros; lengths int64 [batch].
     """
     lengths = torch.tensor([audio.length(i) for i in indices])
-    waveforms = torch.zeros(len(indices), int(lengths.max()))
+    waveforms = torch.zeros(len(indices), -(-int(lengths.max()) // _WIDTH) * _WIDTH)
     for row, i in enumerate(indices):
         waveforms[row, : audio.length(i)] = torch.from_numpy(audio.waveform(i))
     return waveforms, lengths

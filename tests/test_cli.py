@@ -1,0 +1,94 @@
+"""The published commands on the real RAVDESS and on broken input."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+SER = [sys.executable, "-c", "from ser_tasks.cli import main; main()"]
+
+
+def ser(*arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*SER, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def ser_json(*arguments: str | Path) -> Any:
+    return json.loads(ser(*arguments, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def few_actors(ravdess: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half of the real RAVDESS's actors, so that the whole way takes seconds."""
+    root = tmp_path_factory.mktemp("ravdess")
+    for number in range(1, 13):
+        shutil.copytree(ravdess / f"Actor_{number:02d}", root / f"Actor_{number:02d}", copy_function=shutil.copyfile)
+    return root
+
+
+@pytest.fixture(scope="module")
+def data_root(few_actors: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("data") / "root"
+    ser("split", "--source_dir", few_actors, "--target_dir", target)
+    return target
+
+
+def test_inspect_counts_the_real_ravdess(ravdess: Path) -> None:
+    report = ser_json("inspect", "--source_dir", ravdess)
+    assert report["utterances"] == 1440
+    assert report["speakers"] == 24
+    assert report["emotions"]["neutral"] == 96
+    assert report["rejected"] == []
+    assert {"utterance_id": "03-01-08-01-02-02-01", "issue": "2 channels, averaged to mono"} in report["issues"]
+
+
+@pytest.mark.parametrize("model", ["baseline", "cnn", "wav2vec2"])
+def test_train_test_and_predict(data_root: Path, few_actors: Path, tmp_path: Path, model: str) -> None:
+    out = tmp_path / "model"
+    options = [] if model == "baseline" else ["--epochs", "1"]
+    ser("train", "--data_root", data_root, "--out_dir", out, "--model", model, *options)
+    metrics = ser_json("test", "--data-root", data_root, "--ckpt-dir", out)
+    assert 0 <= metrics["uar"]["low"] <= metrics["uar"]["value"] <= metrics["uar"]["high"] <= 1
+    assert ("randomly initialised" in metrics["note"]) == (model == "wav2vec2")
+    clip = few_actors / "Actor_01" / "03-01-05-01-01-01-01.flac"
+    result = ser_json("predict_wav", "--wav_path", clip, "--ckpt_dir", out)
+    assert sum(result["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert result["label"] in result["probabilities"]
+    again = ser_json("predict-wav", "--wav-path", clip, "--ckpt-dir", out)
+    assert again == result
+
+
+def test_errors_are_one_line_that_says_the_way_out(tmp_path: Path) -> None:
+    assert "is not a folder" in ser("inspect", "--source_dir", tmp_path / "none", status=1).stderr
+    assert "'ser split --source_dir" in ser("train", "--data_root", tmp_path, "--out_dir", "x", status=1).stderr
+    bad = tmp_path / "bad.wav"
+    bad.write_text("text")
+    done = ser("predict_wav", "--wav_path", bad, "--ckpt_dir", tmp_path, status=1)
+    assert "no model.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_command_leaves_no_half_result(tmp_path: Path) -> None:
+    root = tmp_path / "AudioWAV"
+    root.mkdir()
+    for actor in (1001, 1002):
+        soundfile.write(root / f"{actor}_DFA_SAD_XX.wav", [0.1] * 16000, 16000)
+    done = ser("split", "--source_dir", tmp_path, "--target_dir", tmp_path / "t", status=1)
+    assert "fault" in done.stderr or "critical" in done.stderr
+    assert not (tmp_path / "t" / "split").exists()
+
+
+def test_help_has_examples() -> None:
+    for command in ("inspect", "split", "train", "test", "predict_wav", "config"):
+        assert "Example:" in ser(command, "--help").stdout
+
+
+def test_config_shows_every_value() -> None:
+    shown = json.loads(ser("config", "demo", "--show").stdout)
+    assert shown["cnn"]["fit"]["epochs"] >= 1
