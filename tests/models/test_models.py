@@ -165,9 +165,7 @@ def test_the_frozen_parts_get_no_gradient() -> None:
 
 def test_an_encoder_folder_goes_into_the_model_and_is_not_needed_again(tmp_path: Path) -> None:
     encoder: Any = load_encoder(random=EncoderShape(32, 2, 2, 48, 16, seed=3))
-    plain = encoder.model
-    plain.feature_extractor = plain.feature_extractor.inner
-    plain.save_pretrained(tmp_path / "encoder")
+    encoder.model.save_pretrained(tmp_path / "encoder")
     model, spec = built("probe", tmp_path / "encoder")
     save_model(tmp_path / "model", model, spec)
     for path in (tmp_path / "encoder").iterdir():
