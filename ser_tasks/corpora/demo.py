@@ -283,16 +283,16 @@ def _write_votes(folder: Path, stems: list[str], votes: list[npt.NDArray[np.floa
 
 
 def _make_ravdess(folder: Path, seed: int, actors: int) -> None:
-    # One room for all: reverberation of 0.25 s, 12 dB under the direct sound.
+    # One room for all: reverberation of 0.4 s, 7 dB under the direct sound.
     rng = _rng(seed, "demo_ravdess", "room")
-    decay = np.exp(-6.9 * np.arange(int(0.25 * SAMPLE_RATE_HZ)) / (0.25 * SAMPLE_RATE_HZ))
+    decay = np.exp(-6.9 * np.arange(int(0.4 * SAMPLE_RATE_HZ)) / (0.4 * SAMPLE_RATE_HZ))
     echo = decay * rng.standard_normal(len(decay))
-    echo *= 10 ** (-12 / 20) / np.sqrt(np.sum(echo**2))
+    echo *= 10 ** (-7 / 20) / np.sqrt(np.sum(echo**2))
     echo[0] = 1.0
     for actor in range(1, actors + 1):
         rng = _rng(seed, "demo_ravdess", str(actor))
         voice = _draw_voice(actor % 2 == 1, rng, (125, 220), rate=0.9)
-        strength, gain_db, noise_db = rng.normal(1.05, 0.15), rng.normal(-3, 1.5), rng.normal(-68, 3)
+        strength, gain_db, noise_db = rng.normal(0.85, 0.2), rng.normal(-3, 1.5), rng.normal(-58, 3)
         for code, emotion in enumerate(RAVDESS_CODES, start=1):
             manner = _scatter(MANNER, rng)
             for intensity in (1,) if emotion == "neutral" else (1, 2):
