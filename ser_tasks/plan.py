@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ser_tasks.artifact import Ref, artifact_key, canonical_json
 from ser_tasks.config import RANDOM_ENCODER, StudyConfig, parse_config
 from ser_tasks.errors import BadInput
-from ser_tasks.store import Ref, Store, artifact_key, canonical_json
+from ser_tasks.store import Store
 
 Result = dict[str, Any]
 """What one task hands to the next: {"step", "about", "ref", "hit", ...}; small enough for an XCom."""

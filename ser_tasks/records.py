@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ser_tasks.artifact import Ref, git_commit
 from ser_tasks.config import load_config
 from ser_tasks.plan import Result, find, make_plan, read_plan
-from ser_tasks.store import Ref, Store, git_commit
+from ser_tasks.store import Store
 
 NIGHT_WATERMARK = "refs/nightly-annotations.json"
 

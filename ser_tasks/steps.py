@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ser_tasks.artifact import Ref
 from ser_tasks.config import StudyConfig, Trait
 from ser_tasks.data.suites import load_suite
 from ser_tasks.errors import BadInput, Skipped
 from ser_tasks.plan import Plan, Result, find, read_plan
-from ser_tasks.store import Built, Ref, Store
+from ser_tasks.store import Store
 
 Needs = dict[str, tuple[str, str]]
 """Input name to (step, about) of the result that serves it; a name that ends in `?` may be absent."""
@@ -331,5 +332,3 @@ STEPS: dict[str, Step] = {
     ),
 }
 """Every step by name, in the order of the data."""
-
-__all__ = ["STEPS", "Built", "Step", "describe", "run_step"]

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 import ser_tasks.store as store_module
+from ser_tasks.artifact import Ref, artifact_key, content_digest
 from ser_tasks.errors import BadInput, Busy, Damaged
-from ser_tasks.store import Ref, Store, artifact_key
+from ser_tasks.store import Store
 
 BUILD = "tests.test_store:build_text"
 
@@ -110,7 +111,7 @@ def test_a_manifest_cannot_write_outside_its_folder(store: Store, tmp_path: Path
     manifest = store.manifest("kind", ref.key)
     assert manifest
     manifest["files"][0]["name"] = "../escaped"
-    manifest["digest"] = store_module.content_digest(manifest["files"])
+    manifest["digest"] = content_digest(manifest["files"])
     store.put(f"artifacts/kind/{ref.key}/manifest.json", json.dumps(manifest).encode())
     with pytest.raises(Damaged, match="outside its folder"):
         store.fetch(Ref("kind", ref.key, manifest["digest"]), tmp_path / "b")

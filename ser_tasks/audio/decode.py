@@ -101,5 +101,5 @@ def level_of(samples: Samples) -> Level:
 
 
 def to_int16(samples: Samples) -> npt.NDArray[np.int16]:
-    """float32 in [-1, 1] to int16, rounded."""
-    return np.round(samples * 32767.0).astype(np.int16)
+    """float32 in [-1, 1] to int16, so that what was int16 in the file is the same int16 again."""
+    return np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
