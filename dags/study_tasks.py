@@ -42,14 +42,14 @@ def flat(given: list[Any]) -> list[dict[str, Any]]:
     return results
 
 
-def run(name: str, plan: str, given: list[Any], about: str = "") -> dict[str, Any]:
+def run(name: str, given: list[Any], about: str = "") -> dict[str, Any]:
     """Run a step by reference; another run that builds the same is waited for without holding a slot."""
     from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
     from ser_tasks.store import Store
 
     try:
-        result = run_step(name, plan, flat(given), about, Store.from_env(), run_id())
+        result = run_step(name, flat(given), about, Store.from_env(), run_id())
     except Skipped as reason:
         raise AirflowSkipException(str(reason)) from reason
     except Busy as reason:
@@ -63,26 +63,20 @@ def step(name: str, **options: Any) -> Any:
     """A task that runs one step of the table, named and documented as the table has it."""
 
     @task(task_id=name, doc_md=STEPS[name].doc, map_index_template="{{ task.op_kwargs.get('about', '') }}", **options)
-    def run_named_step(plan: str, given: list[Any], about: str = "") -> dict[str, Any]:
-        return run(name, plan, given, about)
+    def run_named_step(given: list[Any], about: str = "") -> dict[str, Any]:
+        return run(name, given, about)
 
     return run_named_step
 
 
-@task_group(group_id="corpus")
-def corpus_tasks(plan: str, pinned: list[Any], corpus: str) -> Any:
-    """One corpus: scan, validate, pack."""
-    scan = step("scan")(plan, [pinned], about=corpus)
-    validated = step("validate")(plan, [scan], about=corpus)
-    packed = step("pack")(plan, [pinned, scan], about=corpus)
-    validated >> packed
-    return results([scan, validated, packed])
+def gather(task_id: str, given: list[Any]) -> Any:
+    """The results of several tasks as one list, so that what follows has one arrow instead of many."""
 
+    @task(task_id=task_id, doc_md="The results so far, in one list.", trigger_rule="none_failed")
+    def one_list(given: list[Any]) -> list[dict[str, Any]]:
+        return flat(given)
 
-@task(doc_md="The corpus's results, together.")
-def results(given: list[Any]) -> list[dict[str, Any]]:
-    """What the task group hands on."""
-    return flat(given)
+    return one_list(given)
 
 
 def listed(planned: Any, name: str) -> Any:
@@ -95,66 +89,68 @@ def listed(planned: Any, name: str) -> Any:
     return one_list(planned)
 
 
+@task_group(group_id="corpus")
+def corpus_tasks(pinned: list[Any], corpus: str) -> Any:
+    """One corpus: scan, validate, pack."""
+    scan = step("scan")([pinned], about=corpus)
+    validated = step("validate")([pinned, scan], about=corpus)
+    packed = step("pack")([pinned, scan], about=corpus)
+    validated >> packed
+    return gather("scanned", [scan, validated, packed])
+
+
 def study_tasks(planned: Any) -> Any:
     """Everything after the plan.
 
     Args:
-        planned: The plan task's output: {"plan", "results", "corpora", "tested", "pairs"}.
+        planned: The plan task's output: {"results", "corpora", "tested", "pairs"}.
 
     Returns:
         The last task.
     """
-    plan, pinned = planned["plan"], planned["results"]
-    corpora = corpus_tasks.partial(plan=plan, pinned=pinned).expand(corpus=listed(planned, "corpora"))
-    split = step("split")(plan, [corpora])
-    ready = [pinned, corpora, split]
-    models = [
-        step("train_baseline")(plan, ready, "baseline"),
-        step("train_cnn", **GPU)(plan, ready, "cnn"),
-        step("train_wav2vec2", **GPU)(plan, ready, "wav2vec2"),
-        step("train_probe", **GPU)(plan, ready, "probe"),
+    pinned = planned["results"]
+    corpora = corpus_tasks.partial(pinned=pinned).expand(corpus=listed(planned, "corpora"))
+    split = step("split")([pinned, corpora])
+    data = gather("data", [pinned, corpora, split])
+    trained = [
+        step("train_baseline")([data], "baseline"),
+        step("train_cnn", **GPU)([data], "cnn"),
+        step("train_wav2vec2", **GPU)([data], "wav2vec2"),
+        step("train_probe", **GPU)([data], "probe"),
     ]
+    ratings = step("ratings")([data])
+    prosody = step("prosody")([data])
+    models = gather("models", [data, *trained])
     pairs = listed(planned, "pairs")
-    predicted = (
-        step("predict", trigger_rule="none_failed").partial(plan=plan, given=[*ready, *models]).expand(about=pairs)
-    )
-    evaluated = (
-        step("evaluate", trigger_rule="none_failed").partial(plan=plan, given=[*models, predicted]).expand(about=pairs)
-    )
-    compared = step("compare").partial(plan=plan, given=[predicted]).expand(about=listed(planned, "tested"))
-    ratings = step("ratings")(plan, ready)
-    prosody = step("prosody")(plan, ready)
-    embedded = step("embed", trigger_rule="none_failed")(plan, [*ready, *models])
-    trait = step("trait", trigger_rule="none_failed")(plan, [corpora, embedded, ratings, prosody])
-    everything = [*ready, *models, predicted, evaluated, compared, ratings, prosody, embedded, trait]
-    figures = step("figures", trigger_rule="none_failed")(plan, everything)
-    report = step("report", trigger_rule="none_failed")(plan, [*everything, figures])
-    registered = register.partial(plan=plan, given=[*everything, figures]).expand(model=["cnn", "wav2vec2"])
-    return record(planned, [*everything, figures, report], registered)
+    predicted = step("predict").partial(given=[models]).expand(about=pairs)
+    evaluated = step("evaluate").partial(given=[models, predicted]).expand(about=pairs)
+    compared = step("compare").partial(given=[models, predicted]).expand(about=listed(planned, "tested"))
+    embedded = step("embed")([models])
+    trait = step("trait", trigger_rule="none_failed")([data, embedded, ratings, prosody])
+    found = gather("found", [models, predicted, evaluated, compared, ratings, prosody, embedded, trait])
+    figures = step("figures")([found])
+    report = step("report")([found, figures])
+    registered = register.partial(given=[found, figures]).expand(model=["cnn", "wav2vec2"])
+    return record([found, figures, report], registered)
 
 
 @task(
     doc_md="Register the trained model in MLflow as `challenger`, with metrics, parameters and data digests; found "
     "again by the training's key, so a retry makes no second version.",
     map_index_template="{{ task.op_kwargs.get('model', '') }}",
-    trigger_rule="none_failed",
 )
-def register(plan: str, given: list[Any], model: str) -> dict[str, Any]:
+def register(given: list[Any], model: str) -> dict[str, Any]:
     """Runs ser_tasks.records.register."""
     from ser_tasks.records import register as register_model
     from ser_tasks.store import Store
 
-    return register_model(model, plan, flat(given), Store.from_env(), run_id())
+    return register_model(model, flat(given), Store.from_env(), run_id())
 
 
-@task(
-    doc_md="Write the run record `runs/<dag_id>/<run_id>.json` and the study's run in MLflow. The last task.",
-    trigger_rule="none_failed",
-)
-def record(planned: dict[str, Any], given: list[Any], registered: list[Any]) -> dict[str, Any]:
+@task(doc_md="Write the run record `runs/<dag_id>/<run_id>.json` and the study's run in MLflow. The last task.")
+def record(given: list[Any], registered: list[Any]) -> dict[str, Any]:
     """Runs ser_tasks.records.record."""
     from ser_tasks.records import record as write_record
     from ser_tasks.store import Store
 
-    given = [*planned["results"], *flat(given)]
-    return write_record(planned["plan"], given, flat([registered]), Store.from_env(), run_id())
+    return write_record(flat(given), flat([registered]), Store.from_env(), run_id())

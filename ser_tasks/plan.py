@@ -60,7 +60,7 @@ def encoder_prefix(name: str) -> str:
     return f"encoders/{name.replace('/', '--')}/"
 
 
-def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str] = ()) -> tuple[Ref, list[Result]]:
+def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str] = ()) -> list[Result]:
     """Pin raw corpora, encoders and new annotations, and publish the plan.
 
     Args:
@@ -70,7 +70,7 @@ def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str]
         rebuild: Steps to build anew though they are there; their keys are salted with `by`.
 
     Returns:
-        The plan's reference, and one result for each thing pinned (steps `raw`, `encoder`, `incoming`).
+        One result for the plan and one for each thing pinned (steps `plan`, `raw`, `encoder`, `incoming`).
 
     Raises:
         BadInput: Nothing lies under raw/<corpus>/ for a corpus that the study uses.
@@ -112,12 +112,15 @@ def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "plan.json").write_bytes(canonical_json(plan))
         ref, _ = store.publish("plan", artifact_key("plan", 1, plan, {}), Path(folder), about)
-    return ref, results
+    return [{"step": "plan", "about": "", "ref": str(ref)}, *results]
 
 
-def read_plan(store: Store, ref: str) -> Plan:
-    """Read a published plan back."""
-    tree = json.loads((store.cached(Ref.parse(ref)) / "plan.json").read_bytes())
+def read_plan(store: Store, given: Sequence[Mapping[str, Any]]) -> Plan:
+    """Read the published plan that is among these results. Raises BadInput when none is."""
+    ref = find(given, "plan", "")
+    if ref is None:
+        raise BadInput("plan: no plan is among the results that were given")
+    tree = json.loads((store.cached(ref) / "plan.json").read_bytes())
     return Plan(
         config=parse_config(tree["config"], f"plan {ref}"),
         encoders=tree["encoders"],

@@ -20,18 +20,17 @@ def plan_study(
     """Plan a study and say what later tasks are mapped over.
 
     Returns:
-        {"plan", "results", "corpora", "tested", "pairs"}.
+        {"results", "corpora", "tested", "pairs"}.
     """
     study = load_config(config, dict(overrides))
     store.probe()
-    ref, pinned = make_plan(study, store, by, rebuild)
-    plan = read_plan(store, str(ref))
+    results = make_plan(study, store, by, rebuild)
+    plan = read_plan(store, results)
     for note in plan.notes:
         print("note:", note)
-    print(f"plan {ref}:\n{json.dumps(study.model_dump(mode='json'), indent=1)}")
+    print(f"{results[0]['ref']}:\n{json.dumps(study.model_dump(mode='json'), indent=1)}")
     return {
-        "plan": str(ref),
-        "results": pinned,
+        "results": results,
         "corpora": study.used_corpora,
         "tested": study.emotion_corpora,
         "pairs": plan.pairs,
@@ -43,7 +42,7 @@ def _read_json(store: Store, given: Sequence[Mapping[str, Any]], step: str, abou
     return json.loads((store.cached(ref) / name).read_text()) if ref else None
 
 
-def register(model: str, plan_ref: str, given: Sequence[Mapping[str, Any]], store: Store, by: str) -> dict[str, Any]:
+def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: str) -> dict[str, Any]:
     """Register a trained model in MLflow, once for its training's key.
 
     Returns:
@@ -51,7 +50,7 @@ def register(model: str, plan_ref: str, given: Sequence[Mapping[str, Any]], stor
     """
     from ser_tasks.tracking import Training, register_training
 
-    plan = read_plan(store, plan_ref)
+    plan = read_plan(store, given)
     trained = find(given, f"train_{model}", model)
     figures = find(given, "figures", "")
     if trained is None or figures is None:
@@ -79,7 +78,7 @@ def register(model: str, plan_ref: str, given: Sequence[Mapping[str, Any]], stor
         tags={
             "ser.key": trained.key,
             "ser.artifact": str(trained),
-            "ser.plan": plan_ref,
+            "ser.plan": str(find(given, "plan", "")),
             "ser.run": by,
             "ser.airflow": airflow_link(by),
             "ser.data": "synthetic" if synthetic else "real",
@@ -98,7 +97,6 @@ def airflow_link(by: str) -> str:
 
 
 def record(
-    plan_ref: str,
     given: Sequence[Mapping[str, Any]],
     registered: Sequence[Mapping[str, Any]],
     store: Store,
@@ -111,8 +109,8 @@ def record(
     """
     from ser_tasks.tracking import log_study
 
-    plan = read_plan(store, plan_ref)
-    summary = summarise(plan_ref, given, store)
+    plan = read_plan(store, given)
+    summary = summarise(given, store)
     report = find(given, "report", "")
     if report is not None:
         summary["report"] = str(report)
@@ -123,12 +121,16 @@ def record(
             summary=summary,
             trainings=[item["run_id"] for item in registered],
             report=store.cached(report),
-            tags={"ser.plan": plan_ref, "ser.run": by, "ser.airflow": airflow_link(by), "git.commit": git_commit()},
+            tags={
+                "ser.plan": str(find(given, "plan", "")),
+                "ser.run": by,
+                "ser.airflow": airflow_link(by),
+                "git.commit": git_commit(),
+            },
         )
     body = {
         "run": by,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "plan": plan_ref,
         "steps": list(given),
         "registered": list(registered),
         "summary": summary,
@@ -138,9 +140,9 @@ def record(
     return {"record": key}
 
 
-def summarise(plan_ref: str, given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any]:
+def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any]:
     """The figures that a person looks for first: one row a model and corpus, and the trait's AUC."""
-    plan = read_plan(store, plan_ref)
+    plan = read_plan(store, given)
     rows = []
     for pair in plan.pairs:
         metrics = _read_json(store, given, "evaluate", pair, "metrics.json")

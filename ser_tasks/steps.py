@@ -33,13 +33,12 @@ class Step:
     """Why the configuration leaves this step out; empty when it does not."""
 
 
-def run_step(name: str, plan_ref: str, given: Sequence[Mapping[str, Any]], about: str, store: Store, by: str) -> Result:
+def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: Store, by: str) -> Result:
     """Materialise one step of a planned study.
 
     Args:
         name: In `STEPS`.
-        plan_ref: Reference of the plan.
-        given: Results of earlier steps; those that this step needs are picked from them.
+        given: Results of earlier steps, the plan's among them; those that this step needs are picked from them.
         about: Which corpus, model or pair; empty for steps of the whole study.
         store: The object store.
         by: The run that asks, kept with what it builds.
@@ -52,7 +51,7 @@ def run_step(name: str, plan_ref: str, given: Sequence[Mapping[str, Any]], about
         BadInput: From the build, or a result that is needed was not given.
         Busy: Another run is building the same.
     """
-    step, plan = STEPS[name], read_plan(store, plan_ref)
+    step, plan = STEPS[name], read_plan(store, given)
     if reason := step.left_out(plan, about):
         raise Skipped(f"skipped: {reason}")
     inputs: dict[str, Ref] = {}

@@ -69,7 +69,13 @@ def print_result(out: Console, summary: Json) -> None:
     if trait := summary.get("rudeness"):
         table.add_section()
         table.add_row(
-            "rudeness", "AUC", _interval(trait["auc"], trait), "0.500", str(trait["n"]), str(trait["speakers"]), ""
+            trait["trait"],
+            "AUC",
+            _interval(trait["auc"], trait),
+            "0.500",
+            str(trait["n"]),
+            str(trait["speakers"]),
+            trait.get("groups", ""),
         )
     out.print()
     if summary["synthetic"] or summary["note"]:

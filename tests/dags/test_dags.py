@@ -71,15 +71,17 @@ def test_trainings_wait_for_the_split_not_for_each_other_and_use_the_gpu_queue(p
     tasks = parsed["tasks"]["ser_study"]
     for name in ("train_cnn", "train_wav2vec2"):
         assert tasks[name]["pool"] == tasks[name]["queue"] == "gpu"
-        assert "split" in tasks[name]["upstream"]
+        assert tasks[name]["upstream"] == ["data"]
+    assert "split" in tasks["data"]["upstream"]
+    for name in ("train_cnn", "train_wav2vec2"):
         assert not {"train_cnn", "train_wav2vec2"} & set(tasks[name]["upstream"])
 
 
 def test_validation_stands_before_pack_split_and_training(parsed: Any) -> None:
     tasks = parsed["tasks"]["ser_study"]
     assert "corpus.validate" in tasks["corpus.pack"]["upstream"]
-    assert "corpus.validate" in tasks["corpus.results"]["upstream"]
-    assert "corpus.results" in tasks["split"]["upstream"]
+    assert "corpus.validate" in tasks["corpus.scanned"]["upstream"]
+    assert "corpus.scanned" in tasks["split"]["upstream"]
 
 
 def test_record_is_the_last_task(parsed: Any) -> None:
