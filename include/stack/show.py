@@ -75,7 +75,7 @@ def print_result(out: Console, summary: Json) -> None:
             "0.500",
             str(trait["n"]),
             str(trait["speakers"]),
-            trait.get("groups", ""),
+            trait["groups"],
         )
     out.print()
     if summary["synthetic"] or summary["note"]:
