@@ -64,7 +64,8 @@ class Store:
         ]
         if missing:
             raise BadInput(f"store: {', '.join(missing)} not set; the embedded stack's are in .local/stack/env")
-        client = boto3.client(
+        # A session of its own: the default one would keep the credentials of the first store of this process.
+        client = boto3.session.Session().client(
             "s3",
             endpoint_url=os.environ.get("SER_S3_ENDPOINT"),
             config=Config(

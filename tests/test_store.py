@@ -184,6 +184,12 @@ def test_the_probe_refuses_a_store_where_several_writers_win(store: Store, monke
         store.probe()
 
 
+def test_a_store_takes_the_credentials_of_today(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-else")
+    with pytest.raises(Exception, match="InvalidAccessKeyId"):
+        list(Store.from_env().list(""))
+
+
 def test_a_reference_that_is_none_is_refused() -> None:
     for text in ("", "a/b", "kind/short/digest", "../../etc"):
         with pytest.raises(BadInput):
