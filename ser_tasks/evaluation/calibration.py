@@ -1,0 +1,119 @@
+"""Whether probabilities mean what they say: calibration error, reliability, temperature, selective risk."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+from ser_tasks.errors import BadInput
+from ser_tasks.evaluation.metrics import Counts, Estimate, Floats, interval
+from ser_tasks.evaluation.resampling import mean_estimate, speaker_weights, sums_by_speaker
+
+BINS = 15
+"""Equal-width bins of confidence, as in Guo et al. 2017 (doi 10.48550/arXiv.1706.04599)."""
+COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+LOWEST = 1e-12
+
+
+def temperature_on_dev(probabilities: Floats, target: Counts) -> float:
+    """The temperature T > 0 that gives the dev clips the highest likelihood (Guo et al. 2017); 1: none is needed.
+
+    Args:
+        probabilities: float64 [clips, classes] of dev clips, never of test clips.
+        target: int64 [clips].
+
+    Raises:
+        BadInput: No dev clip.
+    """
+    if not len(target):
+        raise BadInput("calibration: there is no dev prediction to fit a temperature on")
+    logits = np.log(np.maximum(probabilities, LOWEST))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        scaled = scaled - scaled.max(axis=1, keepdims=True)
+        chosen = scaled[np.arange(len(target)), target]
+        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - chosen))
+
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def with_temperature(probabilities: Floats, temperature: float) -> Floats:
+    """Probabilities as they are at another temperature, [clips, classes]; the order of classes stays."""
+    scaled = np.log(np.maximum(probabilities, LOWEST)) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def brier(probabilities: Floats, target: Counts) -> Floats:
+    """Squared distance to the one-hot target, summed over classes: float64 [clips], in [0, 2] (Brier 1950)."""
+    return np.asarray(np.square(probabilities - np.eye(probabilities.shape[1])[target]).sum(axis=1))
+
+
+def _binned(probabilities: Floats, target: Counts) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
+    """Bin [clips], confidence [clips], hit [clips] of each clip's highest class."""
+    confidence = probabilities.max(axis=1)
+    hit = (probabilities.argmax(axis=1) == target).astype(np.float64)
+    return np.minimum((confidence * BINS).astype(np.intp), BINS - 1), confidence, hit
+
+
+def reliability(probabilities: Floats, target: Counts) -> list[dict[str, float]]:
+    """One row a bin that has clips: low, high, clips, confidence (mean), accuracy."""
+    bins, confidence, hit = _binned(probabilities, target)
+    return [
+        {
+            "low": number / BINS,
+            "high": (number + 1) / BINS,
+            "clips": int((bins == number).sum()),
+            "confidence": float(confidence[bins == number].mean()),
+            "accuracy": float(hit[bins == number].mean()),
+        }
+        for number in np.unique(bins)
+    ]
+
+
+def expected_calibration_error(
+    probabilities: Floats, target: Counts, speaker: Sequence[str], resamples: int, seed: int
+) -> Estimate:
+    """Mean over clips of |accuracy - confidence| of their bin, in [0, 1], 15 equal-width bins of the top class."""
+    bins, confidence, hit = _binned(probabilities, target)
+    gaps = np.zeros((len(target), BINS))
+    gaps[np.arange(len(target)), bins] = hit - confidence
+    sums = sums_by_speaker(gaps, speaker)
+    counts = sums_by_speaker(np.ones(len(target)), speaker)
+    weights = speaker_weights(len(sums), resamples, seed)
+    low, high = interval(np.abs(weights @ sums).sum(axis=1) / (weights @ counts))
+    return Estimate(float(np.abs(sums.sum(axis=0)).sum() / len(target)), low, high)
+
+
+def selective_risk(probabilities: Floats, target: Counts) -> list[dict[str, float]]:
+    """Accuracy on the clips that the model is surest of, by share of clips that are kept (coverage)."""
+    _, confidence, hit = _binned(probabilities, target)
+    sorted_hits = hit[np.argsort(-confidence, kind="stable")]
+    kept = [max(1, round(coverage * len(hit))) for coverage in COVERAGES]
+    return [
+        {"coverage": coverage, "clips": n, "accuracy": float(sorted_hits[:n].mean())}
+        for coverage, n in zip(COVERAGES, kept, strict=True)
+    ]
+
+
+def calibration(
+    probabilities: Floats, target: Counts, speaker: Sequence[str], temperature: float, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Everything of this module for the test clips, before and after the temperature that was fitted on dev."""
+    scaled = with_temperature(probabilities, temperature)
+
+    def both(function: Any) -> dict[str, Any]:
+        return {"as_is": function(probabilities), "scaled": function(scaled)}
+
+    return {
+        "temperature": temperature,
+        "binning": f"{BINS} equal-width bins of the highest probability",
+        "ece": both(lambda p: expected_calibration_error(p, target, speaker, resamples, seed)),
+        "brier": both(lambda p: mean_estimate(brier(p, target), speaker, resamples, seed)),
+        "reliability": both(lambda p: reliability(p, target)),
+        "selective_risk": selective_risk(scaled, target),
+    }

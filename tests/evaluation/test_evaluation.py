@@ -1,0 +1,206 @@
+"""Calibration, slices, people, across corpora and comparisons, against scikit-learn, scipy and constructed truths."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import binomtest
+from sklearn.metrics import brier_score_loss
+
+from ser_tasks.errors import BadInput
+from ser_tasks.evaluation.across import arousal_collapse, domain_shift, prior_shift
+from ser_tasks.evaluation.calibration import (
+    brier,
+    expected_calibration_error,
+    reliability,
+    selective_risk,
+    temperature_on_dev,
+    with_temperature,
+)
+from ser_tasks.evaluation.comparison import compare_models, holm, over_seeds
+from ser_tasks.evaluation.metrics import confusion_by_speaker, estimate
+from ser_tasks.evaluation.people import against_people, jensen_shannon
+from ser_tasks.evaluation.resampling import mean_estimate
+from ser_tasks.evaluation.slices import slice_columns, slice_results
+
+CLASSES = 4
+
+
+def honest_case(seed: int, clips: int = 4000, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Probabilities from which the targets are drawn, told with another sharpness than the truth's."""
+    draw = np.random.default_rng(seed)
+    logits = draw.normal(0, 1.5, (clips, CLASSES))
+    truth = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    target = (truth.cumsum(axis=1) > draw.random((clips, 1))).argmax(axis=1)
+    said = np.exp(sharpness * logits) / np.exp(sharpness * logits).sum(axis=1, keepdims=True)
+    return said, target, [f"s{i}" for i in draw.integers(20, size=clips)]
+
+
+def test_brier_equals_scikit_learns() -> None:
+    probabilities, target, _ = honest_case(0, 500)
+    expected = brier_score_loss(target, probabilities, labels=list(range(CLASSES)), scale_by_half=False)
+    assert brier(probabilities, target).mean() == pytest.approx(expected)
+
+
+def test_the_temperature_undoes_overconfidence_and_the_error_falls() -> None:
+    dev, dev_target, _ = honest_case(1, sharpness=2.5)
+    temperature = temperature_on_dev(dev, dev_target)
+    assert temperature == pytest.approx(2.5, rel=0.1)
+    test, target, speaker = honest_case(2, sharpness=2.5)
+    before = expected_calibration_error(test, target, speaker, 200, 0)
+    after = expected_calibration_error(with_temperature(test, temperature), target, speaker, 200, 0)
+    assert before.value > 0.1
+    assert after.value < 0.03
+    assert (with_temperature(test, temperature).argmax(axis=1) == test.argmax(axis=1)).all()
+    with pytest.raises(BadInput, match="no dev prediction"):
+        temperature_on_dev(dev[:0], dev_target[:0])
+
+
+def test_the_calibration_error_is_the_mean_gap_of_the_reliability_diagram() -> None:
+    probabilities, target, speaker = honest_case(3, 800, sharpness=1.8)
+    rows = reliability(probabilities, target)
+    by_hand = sum(row["clips"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / 800
+    assert expected_calibration_error(probabilities, target, speaker, 100, 0).value == pytest.approx(by_hand)
+
+
+def test_keeping_only_sure_clips_raises_accuracy() -> None:
+    probabilities, target, _ = honest_case(4)
+    rows = selective_risk(probabilities, target)
+    assert rows[0]["accuracy"] == pytest.approx((probabilities.argmax(axis=1) == target).mean())
+    assert rows[-1]["accuracy"] > rows[0]["accuracy"] + 0.1
+
+
+def test_jensen_shannon_equals_scipys() -> None:
+    draw = np.random.default_rng(5)
+    first, second = draw.dirichlet(np.ones(CLASSES), 50), draw.dirichlet(np.ones(CLASSES), 50)
+    expected = [jensenshannon(a, b, base=2) ** 2 for a, b in zip(first, second, strict=True)]
+    assert jensen_shannon(first, second) == pytest.approx(np.array(expected))
+
+
+def test_a_model_that_says_the_raters_shares_is_at_distance_zero_and_below_the_best_possible() -> None:
+    draw = np.random.default_rng(6)
+    votes = draw.multinomial(10, draw.dirichlet(np.ones(CLASSES)), size=300).astype(float)
+    target = draw.integers(CLASSES, size=300)
+    speaker = [f"s{i % 10}" for i in range(300)]
+    found = against_people(votes / 10, votes, target, speaker, 200, 0)
+    assert found["jensen_shannon"].value == pytest.approx(0, abs=1e-12)
+    assert found["soft_accuracy"].value == pytest.approx(found["best_possible"].value)
+    assert found["rater_ceiling"].value <= found["best_possible"].value
+    shares = (votes / 10)[np.arange(300), target]
+    by_class = np.mean([shares[target == c].mean() for c in range(CLASSES)])
+    assert found["human_uar"].value == pytest.approx(by_class)
+    with pytest.raises(BadInput, match="fewer than two votes"):
+        against_people(votes / 10, votes * 0, target, speaker, 200, 0)
+
+
+def test_a_group_that_is_served_worse_shows_as_a_gap_whose_interval_excludes_zero() -> None:
+    draw = np.random.default_rng(7)
+    clips, speakers = 2400, 24
+    who = np.arange(clips) % speakers
+    target = draw.integers(CLASSES, size=clips)
+    skill = np.where(who % 2, 0.9, 0.5)
+    predicted = np.where(draw.random(clips) < skill, target, draw.integers(CLASSES, size=clips))
+    columns = {
+        "sex": ["male" if i % 2 else "female" for i in who],
+        "noise": list(draw.choice(["a", "b"], clips)),
+        "unknown": [None] * clips,
+    }
+    rows = slice_results(target, predicted, [f"s{i}" for i in who], columns, CLASSES, 500, 0)
+    found = {row["by"]: row for row in rows}
+    assert set(found) == {"sex", "noise"}
+    assert (found["sex"]["best"], found["sex"]["worst"]) == ("male", "female")
+    assert found["sex"]["gap"].low > 0.1
+    assert found["noise"]["gap"].low < 0.05
+    assert found["sex"]["groups"][0]["speakers"] == 12
+
+
+def test_a_class_that_one_group_lacks_is_compared_in_no_group() -> None:
+    target = np.array([0, 1, 2, 0, 1, 0, 1, 2])
+    rows = slice_results(target, target, list("abcdabcd"), {"by": list("xxxyyxyx")}, 3, 50, 0)
+    assert rows[0]["classes"] == [0, 1]
+    assert "under 5 speakers and under 20 clips" in rows[0]["groups"][0]["note"]
+
+
+def test_slices_come_from_the_manifest() -> None:
+    manifest = pd.DataFrame(
+        {
+            "sex": ["male", None], "age": [29, None], "race": ["Asian", None], "intensity": ["low", None],
+            "sentence_id": ["IEO", "IEO"], "duration_s": [1.5, 6.0],
+        }
+    )  # fmt: skip
+    columns = slice_columns(manifest)
+    assert list(columns.loc[0]) == ["male", "under 30", "Asian", "low", "IEO", "under 2 s"]
+    assert columns.loc[1, "duration"] == "4 s and over"
+    assert pd.isna(columns.loc[1, "age"])
+
+
+def test_a_model_that_hears_arousal_alone_is_told() -> None:
+    names = ["angry", "happy", "neutral", "sad"]
+    draw = np.random.default_rng(8)
+    target = draw.integers(4, size=1200)
+    within_half = (target // 2) * 2 + draw.integers(2, size=1200)
+    speaker = [f"s{i % 12}" for i in range(1200)]
+    found = arousal_collapse(target, within_half, speaker, names, 200, 0)
+    assert found["high_arousal"] == ["angry", "happy"]
+    assert found["arousal_accuracy"].value == 1
+    assert found["within"].value == pytest.approx(0.5, abs=0.05)
+    assert found["difference"].value == 0
+    all_high = arousal_collapse(target, target % 2, speaker, names, 200, 0)
+    assert all_high["predicted"].value == 1
+    assert all_high["difference"].low > 0.4
+
+
+def test_prior_and_domain_shift_are_zero_for_the_same_corpus() -> None:
+    frame = pd.DataFrame({"rms_db": [-20.0, -30.0], "duration_s": [1.0, 2.0], "sample_rate_hz": [16000, 16000]})
+    same = domain_shift(frame, frame, {"train": np.arange(4.0), "test": np.arange(4.0) + 3})
+    assert same["rms_db"]["ks_distance"] == 0
+    assert same["spectrum"]["rms_difference_db"] == 0
+    louder = domain_shift(frame, frame.assign(rms_db=[0.0, 0.0], sample_rate_hz=48000), None)
+    assert louder["rms_db"]["ks_distance"] == 1
+    assert louder["sample_rates_hz"]["test"] == {"48000": 2}
+    assert prior_shift(["a", "a", "b", "b"], ["a", "b", "b", "b"], ["a", "b"])["total_variation"] == 0.25
+
+
+def test_mcnemar_is_the_exact_binomial_and_the_better_model_is_found() -> None:
+    draw = np.random.default_rng(9)
+    target = draw.integers(CLASSES, size=900)
+    speaker = [f"s{i % 15}" for i in range(900)]
+    first = np.where(draw.random(900) < 0.5, target, (target + 1) % CLASSES)
+    second = np.where(draw.random(900) < 0.6, target, (target + 1) % CLASSES)
+    found = compare_models(first, second, target, speaker, CLASSES, 500, 0)
+    only_first = int(((first == target) & (second != target)).sum())
+    only_second = int(((first != target) & (second == target)).sum())
+    assert (found["only_first_right"], found["only_second_right"]) == (only_first, only_second)
+    assert found["mcnemar_p"] == pytest.approx(binomtest(only_first, only_first + only_second).pvalue)
+    assert found["uar_difference"].low > 0
+    assert found["p_bootstrap"] <= 0.01
+    same = compare_models(first, first, target, speaker, CLASSES, 500, 0)
+    assert (same["p_bootstrap"], same["mcnemar_p"]) == (1, 1)
+    with pytest.raises(BadInput, match="same clips"):
+        compare_models(first[1:], second, target, speaker, CLASSES, 500, 0)
+
+
+def test_holm_and_seeds() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert over_seeds([0.5, 0.6, 0.7]) == pytest.approx({"n": 3, "mean": 0.6, "sd": 0.1})
+
+
+@pytest.mark.prove
+def test_the_bootstrap_interval_covers_the_truth() -> None:
+    """30 speakers whose skill varies; the truth is the UAR over the population of speakers."""
+    covered, mean_covered, rounds = 0, 0, 400
+    for seed in range(rounds):
+        draw = np.random.default_rng(seed)
+        speakers, clips = 30, 24
+        skill = np.repeat(draw.beta(6, 4, speakers), clips)
+        target = np.tile(np.arange(CLASSES), speakers * clips // CLASSES)
+        right = draw.random(len(target)) < skill
+        predicted = np.where(right, target, (target + 1 + draw.integers(CLASSES - 1, size=len(target))) % CLASSES)
+        speaker = [str(i // clips) for i in range(len(target))]
+        found = estimate("uar", confusion_by_speaker(target, predicted, speaker, CLASSES), 500, seed)
+        covered += found.low <= 0.6 <= found.high
+        mean = mean_estimate(right.astype(float), speaker, 500, seed)
+        mean_covered += mean.low <= 0.6 <= mean.high
+    print(f"coverage of nominal 95 %: UAR {covered / rounds:.3f}, mean {mean_covered / rounds:.3f}, n {rounds}")
+    assert 0.90 <= covered / rounds <= 0.98
+    assert 0.90 <= mean_covered / rounds <= 0.98
