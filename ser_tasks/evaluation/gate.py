@@ -77,8 +77,8 @@ def decide(
         _criterion(
             f"no harm to {part['by']} {part['group']}",
             part["difference"].value >= -options.slice_margin,
-            f"UAR difference for {part['by']} {part['group']} ({part['clips']} clips): {_signed(part['difference'])}; at "
-            f"worst -{options.slice_margin:g} is allowed",
+            f"UAR difference for {part['by']} {part['group']} ({part['clips']} clips): {_signed(part['difference'])}; "
+            f"at worst -{options.slice_margin:g} is allowed",
         )
         for part in slices
         if part["clips"] >= options.large_slice_clips
