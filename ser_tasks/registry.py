@@ -52,7 +52,7 @@ def promote(name: str, version: int, who: str, why: str) -> dict[str, Any]:
     if now.get(CHALLENGER) == version:
         service.delete_registered_model_alias(name, CHALLENGER)
     _tag(name, version, {REVIEW: "promoted", REVIEWER: who, REASON: why})
-    return _standing(name)
+    return standing(name)
 
 
 def reject(name: str, version: int, who: str, why: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def reject(name: str, version: int, who: str, why: str) -> dict[str, Any]:
     _tag(name, version, {REVIEW: "rejected", REVIEWER: who, REASON: why})
     if aliases(name).get(CHALLENGER) == version:
         client().delete_registered_model_alias(name, CHALLENGER)
-    return _standing(name)
+    return standing(name)
 
 
 def rollback(name: str, who: str, why: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def rollback(name: str, who: str, why: str) -> dict[str, Any]:
     service.set_registered_model_alias(name, CHAMPION, str(now[PREVIOUS]))
     service.set_registered_model_alias(name, PREVIOUS, str(now[CHAMPION]))
     _tag(name, now[PREVIOUS], {REVIEW: "promoted", REVIEWER: who, REASON: f"rollback: {why}"})
-    return _standing(name)
+    return standing(name)
 
 
 def versions(name: str) -> list[dict[str, Any]]:
@@ -108,7 +108,20 @@ def metrics_of(name: str, version: int) -> dict[str, float]:
     return dict(client().get_run(run_id).data.metrics)
 
 
-def _standing(name: str) -> dict[str, Any]:
+def supersede(name: str, version: int, newer: int) -> dict[str, Any]:
+    """Note that a version was not decided on since a newer challenger came. Nothing moves."""
+    _tag(name, version, {REVIEW: "superseded", REVIEWER: "", REASON: f"version {newer} came before an answer"})
+    return standing(name)
+
+
+def card(name: str, version: int) -> str:
+    """The description of a version. Raises BadInput when there is no such version."""
+    _exists(name, version)
+    return str(client().get_model_version(name, str(version)).description or "no card")
+
+
+def standing(name: str) -> dict[str, Any]:
+    """Who is champion and who was before: {"name", "champion", "previous"}, versions or None."""
     now = aliases(name)
     return {"name": name, "champion": now.get(CHAMPION), "previous": now.get(PREVIOUS)}
 
