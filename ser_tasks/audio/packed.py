@@ -63,7 +63,7 @@ class PackedAudio:
     def waveform(self, i: int) -> NDArray[np.float32]:
         """Samples of clip `i`, float32 in [-1, 1]."""
         waveform = self.samples[self.offsets[i] : self.offsets[i + 1]].astype(np.float32)
-        waveform /= np.float32(FULL_SCALE)
+        waveform *= np.float32(1 / FULL_SCALE)  # a power of two: as exact as dividing, in half the time
         return waveform
 
     def index_of(self, utterance_id: str) -> int:
