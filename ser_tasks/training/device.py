@@ -1,6 +1,5 @@
 """Where a network computes, with how many bits, and in how many processes."""
 
-import os
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
@@ -75,8 +74,3 @@ def make_accelerator(device: str, precision: str) -> Any:
         # statistics of batch norms are averaged after each epoch
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
-
-
-def is_main_process() -> bool:
-    """Whether this process is the first of those that a launcher started together; True without a launcher."""
-    return os.environ.get("RANK", "0") == "0"
