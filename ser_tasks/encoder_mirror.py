@@ -51,7 +51,7 @@ def mirror_from_hub(name: str, pin: EncoderPin, store: Store) -> bool:
         return True
     if "/" not in name:
         return False
-    import httpx
+    import httpx2
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -63,7 +63,7 @@ def mirror_from_hub(name: str, pin: EncoderPin, store: Store) -> bool:
         try:
             revision = HfApi().model_info(name, revision=pin.revision, timeout=5).sha
             snapshot_download(name, revision=revision, local_dir=folder, allow_patterns=[*FILES], etag_timeout=5)
-        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError):
+        except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError):
             return False  # the plan's note says that there are no weights, and what is used instead
         mirror_from_folder(name, Path(folder), EncoderPin(revision=revision, sha256=pin.sha256), store)
     return True

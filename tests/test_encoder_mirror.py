@@ -69,3 +69,11 @@ def test_pickled_weights_alone_are_refused(store: Store, folder: Path, tmp_path:
     save_file({}, folder / "model.safetensors")
     with pytest.raises(BadInput, match=r"needs config\.json"):
         mirror_from_folder(NAME, folder, EncoderPin(), store)
+
+
+def test_where_no_hub_answers_there_is_no_mirror(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    assert not mirror_from_hub("nobody/nothing", EncoderPin(), store)
