@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task, task_group
 
-from dags.links import link
-from ser_tasks.errors import BadInput, Busy, Skipped
+from dags.links import REFUSED, link
+from ser_tasks.errors import BadInput, Busy, Refused, Skipped
 from ser_tasks.steps import STEPS, describe, run_step
 
 DEFAULTS = {
@@ -56,6 +56,10 @@ def run(name: str, given: list[Any], about: str = "") -> dict[str, Any]:
     except Busy as reason:
         print(reason, "- waiting for it")
         raise AirflowRescheduleException(datetime.now(UTC) + WAIT_FOR_OTHER_RUN) from reason
+    except Refused as refused:
+        # A task that fails returns nothing: its buttons find the page under this name.
+        get_current_context()["ti"].xcom_push(key=REFUSED, value=refused.result)
+        raise
     print(describe(result))
     return result
 

@@ -7,12 +7,13 @@ named by import path, so that a look-up that hits imports none of the step's roo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from ser_tasks.artifact import Ref
 from ser_tasks.config import StudyConfig, Trait
 from ser_tasks.data.suites import load_suite
-from ser_tasks.errors import BadInput, Skipped
+from ser_tasks.errors import BadInput, Refused, Skipped
 from ser_tasks.plan import Plan, Result, find, read_plan
 from ser_tasks.store import Store
 
@@ -32,6 +33,8 @@ class Step:
     leased: bool = False
     resumable: bool = False
     """Its build keeps checkpoints and reports epochs: see ser_tasks.live."""
+    refuse: str = ""
+    """Import path `module:function` of what looks at the finished result and raises BadInput to stop the run there."""
     left_out: Callable[[Plan, str], str] = field(default=lambda plan, about: "")
     """Why the configuration leaves this step out; empty when it does not."""
 
@@ -52,6 +55,7 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
     Raises:
         Skipped: The configuration leaves this step out.
         BadInput: From the build, or a result that is needed was not given.
+        Refused: The result is there, and a critical fault in it stops the run.
         Busy: Another run is building the same.
     """
     step, plan = STEPS[name], read_plan(store, given)
@@ -75,10 +79,23 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
         name, step.version, step.build, step.params(plan, about), inputs,
         by=by, salt=plan.salts.get(name, ""), leased=step.leased, during=during,
     )  # fmt: skip
-    return {
+    result = {
         "step": name, "about": about, "ref": str(built.ref), "hit": built.hit,
         "built_by": built.built_by, "built_at": built.built_at, "seconds": built.seconds,
     }  # fmt: skip
+    if step.refuse:
+        try:
+            imported(step.refuse)(store.cached(built.ref))
+        except BadInput as error:
+            raise Refused(str(error), result) from error
+    return result
+
+
+def imported(path: str) -> Callable[..., Any]:
+    """The function that `module:function` names."""
+    module, function = path.split(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 def describe(result: Mapping[str, Any]) -> str:
@@ -217,10 +234,11 @@ STEPS: dict[str, Step] = {
     ),
     "validate": Step(
         "Great Expectations on the manifest; a critical failure stops the run before any training.",
-        2,
+        3,
         "ser_tasks.builds.validate:build",
         needs=lambda plan, corpus: {"scan": ("scan", corpus), "accepted?": ("accepted", corpus)},
         params=lambda plan, corpus: validate_params(plan.config, corpus),
+        refuse="ser_tasks.builds.validate:refuse",
     ),
     "pack": Step(
         "16 kHz mono FLAC in Parquet, one shard a speaker, and fingerprints that find the same recording again.",
