@@ -6,6 +6,9 @@ from urllib.parse import urlsplit
 import attrs
 from airflow.sdk import BaseOperatorLink
 
+REFUSED = "refused"
+"""Key under which a task that fails leaves the result that says why."""
+
 
 @attrs.frozen
 class PageLink(BaseOperatorLink):
@@ -29,7 +32,7 @@ class PageLink(BaseOperatorLink):
         from airflow.sdk.configuration import conf
         from airflow.sdk.execution_time.xcom import XCom
 
-        result = XCom.get_value(ti_key=ti_key, key="return_value")
+        result = XCom.get_value(ti_key=ti_key, key="return_value") or XCom.get_value(ti_key=ti_key, key=REFUSED)
         if not result:
             return ""
         kind, key, _ = result["ref"].split("/")

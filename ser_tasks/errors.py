@@ -1,5 +1,8 @@
 """What can go wrong, sorted by what should happen next: fail at once, wait, or try again."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class SerError(Exception):
     """Base of every error that this project raises on purpose."""
@@ -10,6 +13,18 @@ class BadInput(SerError):
 
     The message names the thing, the place and the way out.
     """
+
+
+class Refused(BadInput):
+    """A result was published and says that nothing is to be made of it.
+
+    Attributes:
+        result: The step's result, so that its pages can be opened.
+    """
+
+    def __init__(self, reason: str, result: Mapping[str, Any]) -> None:
+        super().__init__(reason)
+        self.result = dict(result)
 
 
 class Damaged(SerError):

@@ -5,12 +5,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ser_tasks.artifact import artifact_key
-from ser_tasks.steps import STEPS
+from ser_tasks.steps import STEPS, imported
 
 
 def cache_folder() -> Path:
@@ -18,19 +17,31 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SER_CACHE_DIR") or Path.home() / ".cache" / "ser")
 
 
-def run_build(name: str, inputs: Mapping[str, Path], params: Mapping[str, Any], target: Path) -> None:
-    """Run a step's build into a folder that appears whole or not at all; an older one is replaced."""
-    module, function = STEPS[name].build.split(":")
+def run_build(
+    name: str,
+    inputs: Mapping[str, Path],
+    params: Mapping[str, Any],
+    target: Path,
+    extras: Mapping[str, Any] | None = None,
+) -> None:
+    """Run a step's build into a folder that appears whole or not at all; an older one is replaced.
+
+    What a step refuses is there all the same when BadInput is raised: its pages say why.
+    `extras`: further keyword arguments of the build, such as where a training keeps its checkpoints.
+    """
+    step = STEPS[name]
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        getattr(import_module(module), function)(inputs, params, partial)
+        imported(step.build)(inputs, params, partial, **(extras or {}))
         if target.exists():
             shutil.rmtree(target)
         partial.chmod(0o755)  # mkdtemp makes folders that nobody else may read
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    if step.refuse:
+        imported(step.refuse)(target)
 
 
 def scan_folder(root: Path, corpus: str, description: Mapping[str, Any], checksums: Path | None) -> Path:

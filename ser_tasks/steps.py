@@ -6,12 +6,14 @@ named by import path, so that a look-up that hits imports none of the step's roo
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 from ser_tasks.artifact import Ref
 from ser_tasks.config import StudyConfig, Trait
 from ser_tasks.data.suites import load_suite
-from ser_tasks.errors import BadInput, Skipped
+from ser_tasks.errors import BadInput, Refused, Skipped
 from ser_tasks.plan import Plan, Result, find, read_plan
 from ser_tasks.store import Store
 
@@ -29,6 +31,10 @@ class Step:
     needs: Callable[[Plan, str], Needs]
     params: Callable[[Plan, str], dict[str, Any]] = field(default=lambda plan, about: {})
     leased: bool = False
+    resumable: bool = False
+    """Its build keeps checkpoints and reports epochs: see ser_tasks.live."""
+    refuse: str = ""
+    """Import path `module:function` of what looks at the finished result and raises BadInput to stop the run there."""
     left_out: Callable[[Plan, str], str] = field(default=lambda plan, about: "")
     """Why the configuration leaves this step out; empty when it does not."""
 
@@ -49,6 +55,7 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
     Raises:
         Skipped: The configuration leaves this step out.
         BadInput: From the build, or a result that is needed was not given.
+        Refused: The result is there, and a critical fault in it stops the run.
         Busy: Another run is building the same.
     """
     step, plan = STEPS[name], read_plan(store, given)
@@ -63,14 +70,32 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
             raise BadInput(
                 f"{name}: needs the result of step {source} about {source_about or 'the study'}, which was not given"
             )
+    during = None
+    if step.resumable:
+        from ser_tasks.live import training_under
+
+        during = partial(training_under, store=store, experiment=plan.config.name, name=f"ser-{about}")
     built = store.materialise(
         name, step.version, step.build, step.params(plan, about), inputs,
-        by=by, salt=plan.salts.get(name, ""), leased=step.leased,
+        by=by, salt=plan.salts.get(name, ""), leased=step.leased, during=during,
     )  # fmt: skip
-    return {
+    result = {
         "step": name, "about": about, "ref": str(built.ref), "hit": built.hit,
         "built_by": built.built_by, "built_at": built.built_at, "seconds": built.seconds,
     }  # fmt: skip
+    if step.refuse:
+        try:
+            imported(step.refuse)(store.cached(built.ref))
+        except BadInput as error:
+            raise Refused(str(error), result) from error
+    return result
+
+
+def imported(path: str) -> Callable[..., Any]:
+    """The function that `module:function` names."""
+    module, function = path.split(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 def describe(result: Mapping[str, Any]) -> str:
@@ -135,6 +160,9 @@ def _train_needs(plan: Plan, about: str) -> Needs:
         "wav2vec2": plan.config.wav2vec2.encoder,
         "probe": plan.config.probe.encoder if plan.config.probe else "",
     }
+    fit = {"cnn": plan.config.cnn.fit, "wav2vec2": plan.config.wav2vec2.fit}.get(about)
+    if fit and fit.tone_weight:
+        needs["ratings"] = ("ratings", "")
     return needs | ({"encoder?": ("encoder", encoder[about])} if about in encoder else {})
 
 
@@ -144,7 +172,7 @@ def _train_params(plan: Plan, about: str) -> dict[str, Any]:
     if about == "cnn":
         return params | config.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"}
     if about == "wav2vec2":
-        settings = config.wav2vec2.model_dump(mode="json", exclude={"encoder", "revision"})
+        settings = config.wav2vec2.model_dump(mode="json", exclude={"encoder", "pin"})
         name = config.wav2vec2.encoder
         title = "wav2vec2, small, random" if plan.wav2vec2_note else f"{name}, fine-tuned"
         return params | settings | {"title": title, "note": plan.wav2vec2_note}
@@ -206,10 +234,11 @@ STEPS: dict[str, Step] = {
     ),
     "validate": Step(
         "Great Expectations on the manifest; a critical failure stops the run before any training.",
-        2,
+        3,
         "ser_tasks.builds.validate:build",
         needs=lambda plan, corpus: {"scan": ("scan", corpus), "accepted?": ("accepted", corpus)},
         params=lambda plan, corpus: validate_params(plan.config, corpus),
+        refuse="ser_tasks.builds.validate:refuse",
     ),
     "pack": Step(
         "16 kHz mono FLAC in Parquet, one shard a speaker, and fingerprints that find the same recording again.",
@@ -246,19 +275,21 @@ STEPS: dict[str, Step] = {
     ),
     "train_cnn": Step(
         "The CNN on log-mel spectrograms, selected on dev UAR.",
-        2,
+        3,
         "ser_tasks.builds.train_network:build_cnn",
         _train_needs,
         _train_params,
         leased=True,
+        resumable=True,
     ),
     "train_wav2vec2": Step(
         "The fine-tuned speech encoder, selected on dev UAR.",
-        2,
+        3,
         "ser_tasks.builds.train_network:build_wav2vec2",
         _train_needs,
         _train_params,
         leased=True,
+        resumable=True,
     ),
     "train_probe": Step(
         "A frozen pretrained encoder with a linear probe, where its weights can be had.",

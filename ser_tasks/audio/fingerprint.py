@@ -36,6 +36,7 @@ _SLOTS = 48  # a clip's length is divided in; 50 ms of an utterance of 2.4 s
 _FLOOR = 0.02  # of the mean energy of a cell: quieter cells are alike, whatever noise is in them
 _STEP = 2  # slots that are summed, and over which a change is taken
 _ROWS = (_SLOTS + 1 - 2 * _STEP) * (_BANDS - 1)  # values of a contour
+_MOST_DIFFERENT_IN_A_WORD = 24  # of 64 bits: in codes as different as copies may be 9 are to be expected, sd 3
 _NEIGHBOURS = 8  # a clip is compared with so many of those that share a key, closest in length
 
 
@@ -115,8 +116,8 @@ def near_identical(frame: pd.DataFrame) -> list[tuple[int, int]]:
     octets = np.frombuffer(b"".join(frame["fingerprint"].to_numpy()[rows]), dtype=np.uint8)
     found = []
     for codes in octets.reshape(len(rows), len(ENDS), -1).swapaxes(0, 1):
-        code = np.ascontiguousarray(codes)
-        found += [_pairs(code.view(np.uint64), keys) for keys in _keys(code)]
+        code = np.ascontiguousarray(codes).view(np.uint64)
+        found += [_pairs(code, np.ascontiguousarray(code[:, 0]), keys) for keys in _keys(np.asfortranarray(codes))]
     pairs = np.unique(np.sort(rows[np.concatenate(found)], axis=1), axis=0)
     return [(int(i), int(j)) for i, j in pairs]
 
@@ -131,14 +132,21 @@ def _keys(codes: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint64]]:
         yield key.astype(np.uint64)
 
 
-def _pairs(codes: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
-    """Pairs [n, 2] among clips of the same key; clips are sorted by length."""
+def _pairs(
+    codes: npt.NDArray[np.uint64], words: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.intp]:
+    """Pairs [n, 2] among clips of the same key; clips are sorted by length.
+
+    `words`, the first 64 bits of each code, tell nearly all pairs apart: few whole codes are fetched from memory.
+    """
     ordered = np.sort(keys << np.uint64(32) | np.arange(len(keys), dtype=np.uint64))
     keys, places = ordered >> np.uint64(32), (ordered & np.uint64(0xFFFFFFFF)).astype(np.intp)
     found = []
     for step in range(1, min(_NEIGHBOURS, len(keys) - 1) + 1):
         together = np.flatnonzero(keys[step:] == keys[:-step])
         one, other = places[together], places[together + step]
+        alike = np.bitwise_count(words[one] ^ words[other]) <= _MOST_DIFFERENT_IN_A_WORD
+        one, other = one[alike], other[alike]
         different = np.bitwise_count(codes[one] ^ codes[other]).sum(axis=1)
         same = different <= MOST_DIFFERENT * BITS
         found.append(np.stack([one[same], other[same]], axis=1))

@@ -1,4 +1,4 @@
-"""Step `validate`: a manifest -> results.json and docs/; a critical failure stops the run before any training."""
+"""Step `validate`: a manifest -> results.json and docs/, also of one that is then refused: its page says why."""
 
 import json
 from collections.abc import Mapping
@@ -20,18 +20,23 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     """Inputs: scan, accepted (a scan, optional). Params: corpus, suite, labels, label_map, max_drift.
 
     Raises:
-        BadInput: A critical expectation fails; names rows. Or the manifest is none.
+        BadInput: The manifest is none.
     """
     rejected = pd.read_csv(inputs["scan"] / "rejected.csv")
     accepted = _read(inputs["accepted"], ["emotion", *MEASURES]) if "accepted" in inputs else None
     tables = tables_to_validate(_read(inputs["scan"]), rejected, params["labels"], params["label_map"], accepted)
     outcome = validate(tables, params["suite"], params["corpus"], out / "docs")
-    refuse_critical(outcome, params["corpus"])
     drift = (
         {"bound": params["max_drift"], "features": _records(tables["drift"])} if "drift" in tables else FIRST_VERSION
     )
     results = {"corpus": params["corpus"], **outcome, "drift": drift, "docs": "docs/index.html"}
     (out / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def refuse(folder: Path) -> None:
+    """Raise BadInput when a critical expectation failed: names the rule and rows."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    refuse_critical(results, results["corpus"])
 
 
 def _read(scan: Path, columns: list[str] | None = None) -> pd.DataFrame:

@@ -85,14 +85,16 @@ class _Reader:
 
     def _fields(self, path: str) -> tuple[dict[str, str | None], list[str]]:
         """What a file's name says, and what there is to be said of the name."""
-        where = PurePosixPath(unicodedata.normalize("NFC", path))
+        path = unicodedata.normalize("NFC", path)
+        folder, _, name = path.rpartition("/")
+        where = PurePosixPath(name)
         stem, issues = where.stem, []
         for spelling in self.about.spellings:
             if match := re.fullmatch(spelling.wrong, stem):
                 stem = match.expand(spelling.right)
                 issues.append(spelling.issue)
         fields: dict[str, str | None] = {
-            "path": str(where), "folder": where.parent.name, "name": where.name, "stem": stem, "suffix": where.suffix,
+            "path": path, "folder": folder.rpartition("/")[2], "name": name, "stem": stem, "suffix": where.suffix,
         }  # fmt: skip
         match = self.pattern.fullmatch(stem) if self.pattern else None
         return fields | (match.groupdict() if match else {}), issues

@@ -1,4 +1,4 @@
-"""`pack`: every sample of a corpus, from the memory-mapped file against librosa over the files; and the shards' size."""
+"""`pack`: every sample of a corpus, from the memory-mapped file against librosa over the files; size of the shards."""
 
 import sys
 import tempfile

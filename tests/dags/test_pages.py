@@ -27,6 +27,12 @@ def linked():
     def broken():
         raise ValueError("no result")
 
+    @task
+    def refusing(**context):
+        context["ti"].xcom_push(key="refused", value={"ref": "REF"})
+        raise ValueError("the page says why")
+
+    link(refusing(), "Data Docs", "docs/index.html")
     link(link(validate(), "Data Docs", "docs/index.html"), "Results", "results.json")
     link(broken(), "Data Docs", "docs/index.html")
 
@@ -47,7 +53,7 @@ links = {
     task: client.get(
         f"/api/v2/dags/linked/dagRuns/{run.run_id}/taskInstances/{task}/links", headers=bearer
     ).json()["extra_links"]
-    for task in ("validate", "broken")
+    for task in ("validate", "broken", "refusing")
 }
 prefix = links["validate"]["Data Docs"].removesuffix("docs/index.html")
 asked = {
@@ -121,6 +127,7 @@ def test_a_task_links_to_pages_that_only_people_who_are_logged_in_see(seen: dict
         "Results": f"/ser/pages/validate/{'c' * 64}/results.json",
     }
     assert seen["links"]["broken"] == {"Data Docs": None}
+    assert seen["links"]["refusing"] == {"Data Docs": seen["links"]["validate"]["Data Docs"]}
     answers = seen["answers"]
     for name in ("anonymous", "forged"):
         assert answers[name][0] in (401, 403), answers[name]
