@@ -104,7 +104,7 @@ def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> Non
         inputs = {"model": ckpt_dir, "split": data_root / "split", "audio": data_root / "pack"}
         run_build("predict", inputs, {"corpus": corpus}, folder / "predictions")
         params = {
-            "model": "local", "corpus": corpus, "relation": "within", "labels": labels,
+            "model": "local", "corpus": corpus, "relation": "within", "labels": labels, "label_map": {},
             "resamples": study.bootstrap_resamples, "seed": study.seed,
         }  # fmt: skip
         run_build("evaluate", {"predictions": folder / "predictions", "model": ckpt_dir}, params, folder / "metrics")

@@ -60,6 +60,9 @@ class TestSet(Strict):
     label_map: dict[Emotion, Emotion] = Field(
         default={}, description="e.g. {calm: neutral}; emotions outside the labels after mapping are left out, counted"
     )
+    variants: dict[str, dict[Emotion, Emotion]] = Field(
+        default={}, description="other maps, reported beside it, by name: {calm as neutral: {calm: neutral}}"
+    )
 
 
 class EmotionTask(Strict):

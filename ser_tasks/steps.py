@@ -189,9 +189,29 @@ def _evaluate_params(plan: Plan, about: str) -> dict[str, Any]:
         "corpus": corpus,
         "relation": "within" if corpus == config.emotion.train_corpus else "across",
         "labels": config.emotion.labels,
+        "label_map": next((dict(test.label_map) for test in config.emotion.across if test.corpus == corpus), {}),
         "resamples": config.bootstrap_resamples,
         "seed": config.seed,
     }
+
+
+def _evaluate_needs(plan: Plan, pair: str) -> Needs:
+    model, corpus = _pair(pair)
+    trained = plan.config.emotion.train_corpus
+    needs = {
+        "predictions": ("predict", pair), "model": (f"train_{model}", model), "manifest": ("scan", corpus),
+    }  # fmt: skip
+    if corpus == trained:
+        return needs
+    return needs | {
+        "dev": ("predict", f"{model}@{trained}"), "trained": ("scan", trained), "rows": ("rows", "fit"),
+        "spectra": ("spectra", ""),
+    }  # fmt: skip
+
+
+def _compare_needs(plan: Plan, corpus: str) -> Needs:
+    needs = {f"predictions/{name}": ("predict", f"{name}@{corpus}") for name in plan.models}
+    return needs | {f"model/{name}": (f"train_{name}", name) for name in plan.models}
 
 
 def _all_evaluations(plan: Plan) -> Needs:
@@ -248,7 +268,7 @@ STEPS: dict[str, Step] = {
     ),
     "split": Step(
         "Speakers to train, dev, gate and test, and the leakage audit, which stops the run on a leak.",
-        2,
+        3,
         "ser_tasks.builds.split:build",
         needs=lambda plan, about: {
             f"{step}/{corpus}": (step, corpus) for corpus in plan.config.emotion_corpora for step in ("scan", "pack")
@@ -264,6 +284,14 @@ STEPS: dict[str, Step] = {
         "ser_tasks.builds.select_rows:build",
         needs=lambda plan, about: {"split": ("split", "")},
         params=lambda plan, about: {"rows": about},
+    ),
+    "spectra": Step(
+        "Mean log-mel spectrum of the training corpus and of those tested across: how differently they were recorded.",
+        1,
+        "ser_tasks.builds.spectra:build",
+        needs=lambda plan, about: {f"audio/{corpus}": ("pack", corpus) for corpus in plan.config.emotion_corpora},
+        params=lambda plan, about: {"trained": plan.config.emotion.train_corpus},
+        left_out=lambda plan, about: "" if plan.config.emotion.across else "no other corpus is tested",
     ),
     "train_baseline": Step(
         "Log-mel mean and standard deviation with logistic regression: what every model has to beat.",
@@ -302,7 +330,7 @@ STEPS: dict[str, Step] = {
     ),
     "predict": Step(
         "Probabilities of one model for one corpus.",
-        2,
+        3,
         "ser_tasks.builds.predict:build",
         needs=lambda plan, pair: {
             "model": (f"train_{_pair(pair)[0]}", _pair(pair)[0]),
@@ -312,26 +340,23 @@ STEPS: dict[str, Step] = {
         params=lambda plan, pair: {"corpus": _pair(pair)[1]},
     ),
     "evaluate": Step(
-        "UAR, accuracy, macro-F1 and confusion of one model on one corpus, with intervals clustered by speaker.",
-        2,
+        "UAR, accuracy, macro-F1, classes, calibration, slices and raters of one model on one corpus, with intervals "
+        "clustered by speaker.",
+        3,
         "ser_tasks.builds.evaluate:build",
-        needs=lambda plan, pair: {
-            "predictions": ("predict", pair),
-            "model": (f"train_{_pair(pair)[0]}", _pair(pair)[0]),
-        },
+        _evaluate_needs,
         params=_evaluate_params,
     ),
     "compare": Step(
-        "Paired difference of wav2vec2 and the CNN on the same clips.",
-        2,
+        "Paired differences of every two models on the same clips: bootstrap over speakers, McNemar, Holm.",
+        3,
         "ser_tasks.builds.compare:build",
-        needs=lambda plan, corpus: {"cnn": ("predict", f"cnn@{corpus}"), "wav2vec2": ("predict", f"wav2vec2@{corpus}")},
+        _compare_needs,
         params=lambda plan, corpus: {
             "corpus": corpus,
             "labels": plan.config.emotion.labels,
             "resamples": plan.config.bootstrap_resamples,
             "seed": plan.config.seed,
-            "note": plan.wav2vec2_note,
         },
     ),
     "embed": Step(
@@ -372,7 +397,7 @@ STEPS: dict[str, Step] = {
     ),
     "figures": Step(
         "Every figure as PNG and SVG, each with its data.",
-        1,
+        2,
         "ser_tasks.builds.figures:build",
         needs=_figures_needs,
         params=lambda plan, about: {
@@ -383,7 +408,7 @@ STEPS: dict[str, Step] = {
     ),
     "report": Step(
         "One HTML page with tables, figures and links to their data.",
-        1,
+        2,
         "ser_tasks.builds.report:build",
         needs=_report_needs,
         params=lambda plan, about: {"config": plan.config.portable(), "notes": plan.notes},

@@ -19,6 +19,9 @@ SERVED = Path(__file__).parent / "served.py"
 SERVED_NEEDS = ("torch", "torchaudio", "transformers", "safetensors", "numpy", "soundfile", "soxr", "tqdm")
 """What a served model imports, pinned to the versions that it was trained with."""
 
+READY = "ser.ready"
+"""Tag of a version whose registration is complete."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -61,8 +64,10 @@ def register_training(training: Training) -> dict[str, Any]:
 
     client = mlflow.MlflowClient()
     found = client.search_model_versions(f"name = '{training.name}' and tag.`ser.key` = '{training.key}'")
-    if found:
+    if found and READY in found[0].tags:
         return {"name": training.name, "version": int(found[0].version), "run_id": found[0].run_id, "new": False}
+    if found:  # a try before this one was killed here
+        return _show(client, training, found[0])
     experiment = mlflow.set_experiment(training.experiment).experiment_id
     run_id = _find_run(client, experiment, "ser.key", training.key)
     with mlflow.start_run(run_id=run_id, run_name=training.name) as run:
@@ -78,9 +83,15 @@ def register_training(training: Training) -> dict[str, Any]:
             mlflow.log_artifact(str(picture), "figures")
         info = _log_model(training)
     version = mlflow.register_model(info.model_uri, training.name, tags=dict(training.tags))
+    return _show(client, training, version)
+
+
+def _show(client: "MlflowClient", training: Training, version: Any) -> dict[str, Any]:
+    """Give a version its card and the alias; the tag that says that it has both comes last."""
     client.update_model_version(training.name, version.version, card(training))
     client.set_registered_model_alias(training.name, "challenger", version.version)
-    return {"name": training.name, "version": int(version.version), "run_id": run.info.run_id, "new": True}
+    client.set_model_version_tag(training.name, version.version, READY, "yes")
+    return {"name": training.name, "version": int(version.version), "run_id": version.run_id, "new": True}
 
 
 @contextmanager

@@ -1,35 +1,58 @@
-"""Step `compare`: UAR of wav2vec2 minus that of the CNN on the same clips, paired by speaker -> difference.json."""
+"""Step `compare`: every pair of models on the same clips of one corpus -> difference.json."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from ser_tasks.builds.evaluate import test_confusion
-from ser_tasks.evaluation.metrics import uar_difference
+from ser_tasks.builds.evaluate import plain
+from ser_tasks.builds.predictions import of_role
+from ser_tasks.errors import BadInput
+from ser_tasks.evaluation.comparison import compare_models, holm
+
+SURE = 0.05
+"""A corrected p-value below this, with an interval that leaves 0 out, is called a difference."""
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: cnn, wav2vec2 (predictions). Params: corpus, labels, resamples, seed, note."""
-    first, second = (test_confusion(inputs[name], params["labels"]) for name in ("cnn", "wav2vec2"))
-    difference = uar_difference(first, second, params["resamples"], params["seed"])
-    taint = json.loads((inputs["cnn"] / "protocol.json").read_text())["taint"]
-    if taint:
-        verdict = f"no verdict: {taint}"
-    elif params["note"]:
-        verdict = f"no verdict: wav2vec2 is {params['note']}"
-    elif difference.low > 0:
-        verdict = "wav2vec2 is better"
-    elif difference.high < 0:
-        verdict = "the CNN is better"
-    else:
-        verdict = "undecided: the interval holds 0"
+    """Inputs: predictions/<model>, model/<model>. Params: corpus, labels, resamples, seed."""
+    labels = params["labels"]
+    names = [name.removeprefix("predictions/") for name in inputs if name.startswith("predictions/")]
+    specs = {name: json.loads((inputs[f"model/{name}"] / "model.json").read_text()) for name in names}
+    tested = {name: of_role(inputs[f"predictions/{name}"], labels, "test") for name in names}
+    taint = json.loads((inputs[f"predictions/{names[0]}"] / "protocol.json").read_text())["taint"]
+    pairs = []
+    for first, second in combinations(names, 2):
+        one, other = tested[first], tested[second]
+        if one.utterance_id != other.utterance_id:
+            raise BadInput(f"compare: {first} and {second} were not asked for the same clips: predict both again")
+        found = compare_models(
+            one.chosen, other.chosen, one.target, one.speaker, len(labels), params["resamples"], params["seed"]
+        )
+        pairs.append({"first": first, "second": second, **found})
+    for test in ("bootstrap", "mcnemar"):
+        key = "p_bootstrap" if test == "bootstrap" else "mcnemar_p"
+        for pair, corrected in zip(pairs, holm([pair[key] for pair in pairs]), strict=True):
+            pair[f"{test}_p_holm"] = corrected
+    for pair in pairs:
+        pair["titles"] = [specs[pair[side]]["title"] for side in ("first", "second")]
+        notes = [specs[pair[side]]["note"] for side in ("first", "second")]
+        pair["verdict"] = f"no verdict: {taint}" if taint else _verdict(pair, notes)
     result = {
         "corpus": params["corpus"],
-        "what": "UAR of wav2vec2 minus UAR of the CNN, same clips, 95 % interval by bootstrap over speakers",
-        "speakers": len(first),
-        **asdict(difference),
-        "verdict": verdict,
+        "what": "UAR of the second minus UAR of the first, same clips, 95 % interval by bootstrap over speakers; "
+        f"p-values corrected for {len(pairs)} comparisons (Holm 1979)",
+        "speakers": len(set(tested[names[0]].speaker)),
+        "pairs": pairs,
     }
-    (out / "difference.json").write_text(json.dumps(result, indent=1))
+    (out / "difference.json").write_text(json.dumps(plain(result), indent=1))
+
+
+def _verdict(pair: Mapping[str, Any], notes: list[str]) -> str:
+    difference = pair["uar_difference"]
+    if note := next(filter(None, notes), ""):
+        return f"no verdict: one of them is {note}"
+    if pair["bootstrap_p_holm"] < SURE and not difference.low <= 0 <= difference.high:
+        return f"{pair['titles'][int(difference.value > 0)]} is better"
+    return "undecided: the interval holds 0, or the corrected p-value is not below .05"

@@ -1,38 +1,41 @@
 """Step `evaluate`: stored predictions of one model on one corpus -> metrics.json, confusion.csv."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ser_tasks.errors import BadInput
-from ser_tasks.evaluation.metrics import FEW_SPEAKERS, METRICS, confusion_by_speaker, estimate, recalls
+from ser_tasks.builds.predictions import Predicted, of_role, predicted
+from ser_tasks.data.manifest import read_manifest
+from ser_tasks.data.votes import vote_counts
+from ser_tasks.evaluation.across import arousal_collapse, domain_shift, prior_shift
+from ser_tasks.evaluation.calibration import calibration, temperature_on_dev
+from ser_tasks.evaluation.metrics import FEW_SPEAKERS, METRICS, confusion_by_speaker, estimate, per_class
+from ser_tasks.evaluation.people import against_people
+from ser_tasks.evaluation.slices import slice_columns, slice_results
 
-
-def test_confusion(predictions: Path, labels: list[str]) -> Any:
-    """Confusion by speaker of a predictions file's rows with role test: int64 [speakers, classes, classes]."""
-    frame = pd.read_parquet(predictions / "predictions.parquet")
-    frame = frame[frame["role"] == "test"]
-    if frame.empty:
-        raise BadInput(f"evaluation: {predictions} holds no prediction with role test")
-    index = {label: i for i, label in enumerate(labels)}
-    predicted = frame[[f"p_{label}" for label in labels]].to_numpy().argmax(axis=1)
-    target = frame["target"].map(index).to_numpy().astype(np.int64)
-    return confusion_by_speaker(target, predicted, list(frame["speaker_id"]), len(labels))
+FEWEST_VOTES = 2
+"""A clip with fewer votes says nothing of how raters differ."""
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: predictions, model. Params: model, corpus, relation, labels, resamples, seed."""
-    labels = params["labels"]
-    by_speaker = test_confusion(inputs["predictions"], labels)
+    """Inputs: predictions, model; manifest, trained (scans), rows (fit), spectra (all optional).
+
+    Params: model, corpus, relation, labels, label_map, resamples, seed.
+    """
+    labels, drawn = params["labels"], (params["resamples"], params["seed"])
+    test = of_role(inputs["predictions"], labels, "test")
+    by_speaker = confusion_by_speaker(test.target, test.chosen, test.speaker, len(labels))
     confusion = by_speaker.sum(axis=0)
     spec = json.loads((inputs["model"] / "model.json").read_text())
     protocol = json.loads((inputs["predictions"] / "protocol.json").read_text())
-    present = confusion.sum(axis=1) > 0
+    manifest = read_manifest(inputs["manifest"] / "manifest.parquet") if "manifest" in inputs else None
+    clips = None if manifest is None else manifest.set_index("utterance_id").loc[test.utterance_id]
+    classes = per_class(by_speaker, *drawn)
     metrics = {
         "model": params["model"],
         "title": spec["title"],
@@ -40,18 +43,94 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         "protocol": protocol["description"],
         "corpus": params["corpus"],
         "relation": params["relation"],
+        "label_map": params["label_map"],
         "role": "test",
         "clips": int(confusion.sum()),
         "speakers": len(by_speaker),
         "interval": "95 %, bootstrap over speakers" + (
             f"; with {len(by_speaker)} speakers it means little" if len(by_speaker) < FEW_SPEAKERS else ""
         ),
-        "chance_uar": float(1 / present.sum()),
-        **{name: asdict(estimate(name, by_speaker, params["resamples"], params["seed"])) for name in METRICS},
-        "recall": {
-            label: float(value) for label, value in zip(labels, recalls(confusion), strict=True) if not np.isnan(value)
-        },
+        "chance_uar": float(1 / (confusion.sum(axis=1) > 0).sum()),
+        **{name: estimate(name, by_speaker, *drawn) for name in METRICS},
+        "recall": {label: found["recall"].value for label, found in zip(labels, classes, strict=True) if found},
+        "classes": [{"label": label, **found} for label, found in zip(labels, classes, strict=True) if found],
+        "calibration": _calibration(inputs["predictions"], inputs.get("dev"), test, labels, drawn),
+        "people": None if clips is None else _people(clips, test, labels, drawn),
+        "slices": [] if clips is None else slice_results(
+            test.target, test.chosen, test.speaker,
+            {str(name): list(values) for name, values in slice_columns(clips).items()}, len(labels), *drawn,
+        ),
+        "across": _across(inputs, params, test) if params["relation"] == "across" and "trained" in inputs else None,
+        "variants": _variants(inputs["predictions"] / "variants.parquet", labels, drawn),
     }  # fmt: skip
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    (out / "metrics.json").write_text(json.dumps(plain(metrics), indent=1))
     table = pd.DataFrame(confusion, index=pd.Index(labels, name="true \\ predicted"), columns=labels)
     table.to_csv(out / "confusion.csv")
+
+
+def plain(value: Any) -> Any:
+    """Estimates as mappings, NaN as None: what JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _calibration(
+    here: Path, dev: Path | None, test: Predicted, labels: Sequence[str], drawn: tuple[int, int]
+) -> dict[str, Any]:
+    """The temperature is fitted on the training corpus's dev clips, whatever corpus is tested."""
+    fitted_on = of_role(dev or here, labels, "dev")
+    temperature = temperature_on_dev(fitted_on.probabilities, fitted_on.target)
+    found = calibration(test.probabilities, test.target, test.speaker, temperature, *drawn)
+    return found | {"fitted_on": f"{len(fitted_on.target)} dev clips"}
+
+
+def _people(
+    clips: pd.DataFrame, test: Predicted, labels: Sequence[str], drawn: tuple[int, int]
+) -> dict[str, Any] | None:
+    """Agreement with raters who heard the voice, on clips with enough votes; None where a corpus has none."""
+    votes = np.array([vote_counts(each, labels) for each in clips["votes"]])
+    enough = votes.sum(axis=1) >= FEWEST_VOTES
+    if not enough.any():
+        return None
+    speaker = [name for name, kept in zip(test.speaker, enough, strict=True) if kept]
+    return against_people(test.probabilities[enough], votes[enough], test.target[enough], speaker, *drawn)
+
+
+def _across(inputs: Mapping[str, Path], params: Mapping[str, Any], test: Predicted) -> dict[str, Any]:
+    """What differs between the corpus that the model was trained on and this one."""
+    labels = params["labels"]
+    rows = pd.read_parquet(inputs["rows"] / "rows.parquet")
+    trained = [str(label) for label in rows.loc[rows["role"] == "train", "label"]]
+    train, tested = (read_manifest(inputs[name] / "manifest.parquet") for name in ("trained", "manifest"))
+    spectra = None
+    if "spectra" in inputs:
+        held = json.loads((inputs["spectra"] / "spectra.json").read_text())
+        sides = {"train": held["trained"], "test": params["corpus"]}
+        spectra = {side: np.array(held["spectra"][name]) for side, name in sides.items()}
+    return {
+        "prior_shift": prior_shift(trained, [labels[i] for i in test.target], labels),
+        "arousal": arousal_collapse(
+            test.target, test.chosen, test.speaker, labels, params["resamples"], params["seed"]
+        ),
+        "domain_shift": domain_shift(train, tested, spectra),
+    }
+
+
+def _variants(path: Path, labels: Sequence[str], drawn: tuple[int, int]) -> list[dict[str, Any]]:
+    """The same corpus under other label maps."""
+    if not path.is_file():
+        return []
+    found = []
+    for name, frame in pd.read_parquet(path).groupby("variant"):
+        clips = predicted(frame, labels)
+        by_speaker = confusion_by_speaker(clips.target, clips.chosen, clips.speaker, len(labels))
+        about = {"name": name, "clips": len(frame), "speakers": len(by_speaker)}
+        found.append(about | {metric: estimate(metric, by_speaker, *drawn) for metric in METRICS})
+    return found

@@ -11,7 +11,7 @@ import pandas as pd
 from ser_tasks.data.manifest import read_manifest
 from ser_tasks.report.embedding_figures import embedding_pictures
 from ser_tasks.report.figures import Picture, Scene, style, write_pictures
-from ser_tasks.report.model_figures import confusion_picture, learning_picture, uar_picture
+from ser_tasks.report.model_figures import calibration_picture, confusion_picture, learning_picture, uar_picture
 from ser_tasks.report.trait_figures import prosody_picture, score_picture
 
 
@@ -28,6 +28,9 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         for result, folder in zip(results, evaluations.values(), strict=True):
             confusion = pd.read_csv(folder / "confusion.csv", index_col=0)
             pictures.append(confusion_picture(result, confusion, result["corpus"] in synthetic))
+        for corpus in dict.fromkeys(result["corpus"] for result in results):
+            here = [result for result in results if result["corpus"] == corpus]
+            pictures.append(calibration_picture(here, corpus, corpus in synthetic))
         trained_on = next(result["corpus"] for result in results if result["relation"] == "within")
         for name, folder in inputs.items():
             if name.startswith("model/") and (folder / "history.jsonl").is_file():

@@ -21,9 +21,27 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     rows = split[(split["corpus"] == params["corpus"]) & (split["role"] != "train")].sort_values("utterance_id")
     if rows.empty:
         raise BadInput(f"predict: the split holds no clip of {params['corpus']} to predict")
-    with unpacked(inputs["audio"], sorted(set(rows["speaker_id"]))) as audio:
-        probabilities = predict_packed(model, audio, [audio.index_of(name) for name in rows["utterance_id"]])
-    columns = {f"p_{label}": probabilities[:, i] for i, label in enumerate(spec.labels)}
-    frame = rows[["utterance_id", "corpus", "speaker_id", "role"]].assign(target=rows["label"], **columns)
-    frame.to_parquet(out / "predictions.parquet", index=False)
+    variants = _variants(inputs["split"] / "variants.parquet", params["corpus"])
+    asked = pd.concat([rows, variants]).drop_duplicates("utterance_id")
+    with unpacked(inputs["audio"], sorted(set(asked["speaker_id"]))) as audio:
+        probabilities = predict_packed(model, audio, [audio.index_of(name) for name in asked["utterance_id"]])
+    columns = [f"p_{label}" for label in spec.labels]
+    found = pd.DataFrame(probabilities, columns=columns, index=pd.Index(asked["utterance_id"]))
+    _table(rows, found).to_parquet(out / "predictions.parquet", index=False)
+    if len(variants):
+        _table(variants, found).assign(variant=list(variants["variant"])).to_parquet(
+            out / "variants.parquet", index=False
+        )
     shutil.copyfile(inputs["split"] / "protocol.json", out / "protocol.json")
+
+
+def _variants(path: Path, corpus: str) -> pd.DataFrame:
+    """The corpus's test clips under other label maps."""
+    frame = pd.read_parquet(path) if path.is_file() else pd.DataFrame(columns=["utterance_id", "corpus", "speaker_id"])
+    return frame[frame["corpus"] == corpus].sort_values("utterance_id")
+
+
+def _table(rows: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a split with what the model gave for them."""
+    about = rows[["utterance_id", "corpus", "speaker_id", "role"]].assign(target=rows["label"])
+    return pd.concat([about.reset_index(drop=True), found.loc[rows["utterance_id"]].reset_index(drop=True)], axis=1)

@@ -53,9 +53,22 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     for name, its in TABLES.items():
         rows = split.loc[split["role"].isin(its), COLUMNS]
         pq.write_table(pa.Table.from_pandas(rows, SCHEMA, preserve_index=False), out / f"{name}.parquet")
+    if len(variants := _variants(params, manifests, roles)):
+        variants.to_parquet(out / "variants.parquet", index=False)
     left_out.to_csv(out / "left_out.csv", index=False)
     for name, value in (("audit", audit), ("protocol", said), ("roles", roles_of_speakers(split))):
         (out / f"{name}.json").write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _variants(params: Mapping[str, Any], manifests: Mapping[str, pd.DataFrame], roles: pd.Series) -> pd.DataFrame:
+    """Test clips of other corpora under other label maps: the columns of a split, and `variant`."""
+    train_corpus, found = params["train_corpus"], []
+    for test in params["across"]:
+        for name, label_map in test["variants"].items():
+            only = {test["corpus"]: manifests[test["corpus"]]}
+            rows, _ = make_split(only, train_corpus, params["labels"], {test["corpus"]: label_map}, roles)
+            found.append(rows[COLUMNS].assign(variant=name))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def _fingerprints(inputs: Mapping[str, Path], corpora: list[str]) -> pd.DataFrame | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ser_tasks.audio.packed import PackedAudio
 from ser_tasks.builds.rows import examples, rows_to_fit, unpacked
 from ser_tasks.data.ratings import mean_ratings
+from ser_tasks.data.votes import HEARD, vote_counts
 from ser_tasks.errors import BadInput
 from ser_tasks.live import history_file
 from ser_tasks.models.files import ModelSpec, build_model, save_model
@@ -21,7 +22,7 @@ from ser_tasks.training.checkpoints import Checkpoints
 from ser_tasks.training.fit import EpochMetrics, Examples, FitOptions, fit
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
-_HEARD = ("voice", "evaluators", "audio_visual")
+_HEARD = (*HEARD, "audio_visual")
 """Whose votes are learnt from, the first that a clip has: raters who only heard it come before those who saw it too."""
 
 
@@ -111,9 +112,7 @@ def vote_shares(votes: object, labels: Sequence[str]) -> list[float]:
         votes: JSON of a manifest's column `votes`: {"voice": {"counts": {"angry": 3}, ...}, ...}; or missing.
         labels: Canonical emotions.
     """
-    held = json.loads(votes) if isinstance(votes, str) else {}
-    counts: dict[str, int] = next((held[kind]["counts"] for kind in _HEARD if kind in held), {})
-    given = [float(counts.get(label, 0)) for label in labels]
+    given = vote_counts(votes, labels, _HEARD)
     return [count / sum(given) for count in given] if sum(given) else [float("nan")] * len(labels)
 
 

@@ -6,6 +6,7 @@ confusion matrix, and a confusion matrix is a sum over speakers: a resample is a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,38 @@ def macro_f1(confusion: npt.NDArray[np.generic]) -> Floats:
     truth, guesses = confusion.sum(axis=-1), confusion.sum(axis=-2)
     f1 = 2 * hits / np.maximum(truth + guesses, 1)
     return np.asarray(np.nanmean(np.where(truth > 0, f1, np.nan), axis=-1))
+
+
+def per_class(by_speaker: Counts, resamples: int, seed: int) -> list[dict[str, Any]]:
+    """Recall, precision and F1 of each class, each an Estimate clustered by speaker, and `clips`.
+
+    Args:
+        by_speaker: int64 [speakers, classes, classes].
+        resamples: Of the bootstrap over speakers.
+        seed: Of the bootstrap.
+
+    Returns:
+        One mapping a class; empty for a class without clips. Precision is 0 for a class that is never predicted.
+    """
+    whole, drawn = by_speaker.sum(axis=0), resampled_confusions(by_speaker, resamples, seed)
+    values, resampled = _of_classes(whole), _of_classes(drawn)
+    return [
+        {"clips": int(whole[i].sum())}
+        | {name: Estimate(float(values[name][i]), *interval(resampled[name][:, i])) for name in values}
+        if whole[i].sum()
+        else {}
+        for i in range(len(whole))
+    ]
+
+
+def _of_classes(confusion: Counts) -> dict[str, Floats]:
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    truth, guesses = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    return {
+        "recall": recalls(confusion),
+        "precision": np.asarray(hits / np.maximum(guesses, 1)),
+        "f1": np.asarray(2 * hits / np.maximum(truth + guesses, 1)),
+    }
 
 
 METRICS: dict[str, Callable[[npt.NDArray[np.generic]], Floats]] = {

@@ -184,3 +184,51 @@ def learning_picture(
         figure=figure,
         data=with_remarks(data, spec["note"], synthetic),
     )
+
+
+def calibration_picture(results: Sequence[Metrics], corpus: str, synthetic: bool) -> Picture:
+    """Do probabilities mean what they say: reliability, and accuracy on the clips that a model is surest of.
+
+    Args:
+        results: Of every model on the corpus.
+        corpus: Its name.
+        synthetic: The corpus is.
+    """
+    said = remarks((f"{r['title']}: {r['note']}" for r in results if r["note"]), synthetic)
+    title = f"Calibration on {corpus}"
+    figure, axes = canvas(title, 4.6, said, columns=2)
+    left, right = axes[0, 0], axes[0, 1]
+    left.plot([0, 1], [0, 1], color=PLAIN, linestyle="--", linewidth=1)
+    rows = []
+    for number, result in enumerate(results):
+        bins, risk = result["calibration"]["reliability"]["as_is"], result["calibration"]["selective_risk"]
+        style = {"color": f"C{number}", "marker": "osD^v"[number % 5], "markersize": 5, "label": result["title"]}
+        left.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], **style)
+        right.plot([r["coverage"] for r in risk], [r["accuracy"] for r in risk], **style)
+        about = {"model": result["model"], "corpus": corpus, "synthetic": "yes" if synthetic else "no"}
+        rows += [about | {"curve": "reliability", "x": b["confidence"], "y": b["accuracy"], "clips": b["clips"]}
+                 for b in bins]  # fmt: skip
+        rows += [
+            about | {"curve": "coverage", "x": r["coverage"], "y": r["accuracy"], "clips": r["clips"]} for r in risk
+        ]
+    for axis, name, across in ((left, "reliability", "confidence"), (right, "accuracy against coverage", "coverage")):
+        axis.set_title(name)
+        axis.set_xlabel(across)
+        axis.set_ylabel("accuracy")
+        axis.set_xlim(0, 1.02)
+        axis.set_ylim(0, 1.02)
+        axis.grid()
+        axis.set_axisbelow(True)
+    left.legend(fontsize=8, loc="upper left", frameon=False)
+    return Picture(
+        name=file_name("calibration", corpus),
+        section="Calibration",
+        title=title,
+        caption="Left: accuracy of the clips of each bin of confidence (15 equal-width bins); dashed: as they say. Right: "
+        "accuracy on the clips that a model is surest of, by share kept, after the temperature that was fitted on dev.",
+        alt="; ".join(
+            f"{r['title']}: expected calibration error {in_words(r['calibration']['ece']['as_is'])}" for r in results
+        ) + ".",
+        figure=figure,
+        data=pd.DataFrame(rows),
+    )  # fmt: skip

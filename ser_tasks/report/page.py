@@ -61,6 +61,7 @@ def render_page(found: Findings) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "estimate": _estimate, "file_name": file_name}
+    environment.filters |= {"signed": _signed, "p_value": _p_value}
     sections: dict[str, list[Mapping[str, Any]]] = {}
     for figure in found.figures:
         sections.setdefault(figure["section"], []).append(figure)
@@ -108,6 +109,14 @@ def results_table(found: Findings) -> pd.DataFrame:
 
 def _number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + _number(value)
+
+
+def _p_value(value: float) -> str:
+    return "< .001" if value < 0.001 else _number(value)
 
 
 def _estimate(estimate: Mapping[str, float]) -> str:

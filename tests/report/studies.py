@@ -10,7 +10,7 @@ import pandas as pd
 
 from ser_tasks.config import RANDOM_ENCODER
 from ser_tasks.data.manifest import SCHEMA, write_manifest
-from ser_tasks.evaluation.metrics import METRICS, confusion_by_speaker, estimate, recalls, uar_difference
+from ser_tasks.evaluation.metrics import METRICS, confusion_by_speaker, estimate, per_class, recalls, uar_difference
 
 LABELS = ["angry", "disgust", "fear", "happy", "neutral", "sad"]
 SKILL = {"baseline": 0.35, "cnn": 0.6, "wav2vec2": 0.05, "probe": 0.7}
@@ -114,6 +114,7 @@ def _metrics(folder: Path, model: str, corpus: str, relation: str, by_speaker: n
             "chance_uar": 1 / 6,
             **{name: asdict(estimate(name, by_speaker, 200, 0)) for name in METRICS},
             "recall": dict(zip(LABELS, map(float, recalls(confusion)), strict=True)),
+            **_depth(by_speaker, relation),
         },
     )
     pd.DataFrame(confusion, index=pd.Index(LABELS, name="true \\ predicted"), columns=LABELS).to_csv(
@@ -122,15 +123,68 @@ def _metrics(folder: Path, model: str, corpus: str, relation: str, by_speaker: n
     return folder
 
 
+def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
+    """What else is known of a model on a corpus: classes, calibration, raters, slices, shift."""
+    whole = {"value": 0.5, "low": 0.4, "high": 0.6}
+    bins = [{"low": i / 5, "high": (i + 1) / 5, "clips": 30, "confidence": i / 5 + 0.1, "accuracy": i / 6 + 0.1}
+            for i in range(5)]  # fmt: skip
+    both = {"as_is": whole, "scaled": {"value": 0.1, "low": 0.05, "high": 0.2}}
+    groups = [{"group": g, "clips": 60, "speakers": 3, "note": "under 5 speakers: means little", "uar": whole}
+              for g in ("female", "male")]  # fmt: skip
+    risk = [{"coverage": c / 10, "clips": 18 * c, "accuracy": 0.9 - 0.03 * c} for c in range(10, 0, -1)]
+    parts = ("recall", "precision", "f1")
+    return {
+        "label_map": {"surprised": "happy"} if relation == "across" else {},
+        "classes": [
+            {"label": label, "clips": found["clips"], **{name: asdict(found[name]) for name in parts}}
+            for label, found in zip(LABELS, per_class(by_speaker, 200, 0), strict=True)
+        ],
+        "calibration": {
+            "temperature": 1.4, "binning": "15 equal-width bins", "fitted_on": "90 dev clips",
+            "ece": both, "brier": both, "reliability": {"as_is": bins, "scaled": bins}, "selective_risk": risk,
+        },
+        "people": {
+            **dict.fromkeys(("jensen_shannon", "soft_accuracy", "rater_ceiling", "best_possible"), whole),
+            "human_uar": whole, "model_uar": whole, "clips": 100, "votes": 900,
+        } if relation == "within" else None,
+        "slices": [{"by": "sex", "classes": [0, 1], "groups": groups, "best": "female", "worst": "male", "gap": whole,
+                    "note": "under 5 speakers: means little"}],
+        "across": {
+            "prior_shift": {"train": {}, "test": {}, "total_variation": 0.1},
+            "arousal": {"high_arousal": ["angry", "fear", "happy"], **dict.fromkeys(
+                ("predicted", "true", "difference", "arousal_accuracy", "within"), whole)},
+            "domain_shift": {
+                "rms_db": {"train_median": -30.0, "test_median": -38.5, "ks_distance": 0.4},
+                "duration_s": {"train_median": 2.5, "test_median": 3.7, "ks_distance": 0.8},
+                "sample_rates_hz": {"train": {"16000": 7442}, "test": {"48000": 1440}},
+                "spectrum": {"rms_difference_db": 4.2, "difference_db": [float(i - 20) / 5 for i in range(40)]},
+            },
+        } if relation == "across" else None,
+        "variants": [{"name": "calm as neutral", "clips": 120, "speakers": 4, "uar": whole, "accuracy": whole,
+                      "macro_f1": whole}] if relation == "across" else [],
+    }  # fmt: skip
+
+
 def _difference(folder: Path, corpus: str, cnn: np.ndarray, wav2vec2: np.ndarray) -> Path:
     _put(
         folder / "difference.json",
         {
             "corpus": corpus,
-            "what": "UAR of wav2vec2 minus UAR of the CNN, same clips, 95 % interval by bootstrap over speakers",
+            "what": "UAR of the second minus UAR of the first",
             "speakers": len(cnn),
-            **asdict(uar_difference(cnn, wav2vec2, 200, 0)),
-            "verdict": f"no verdict: wav2vec2 is {RANDOM_ENCODER}",
+            "pairs": [
+                {
+                    "first": "cnn",
+                    "second": "wav2vec2",
+                    "titles": [TITLES["cnn"], TITLES["wav2vec2"]],
+                    "uar_difference": asdict(uar_difference(cnn, wav2vec2, 200, 0)),
+                    "bootstrap_p_holm": 0.001,
+                    "mcnemar_p_holm": 0.0004,
+                    "only_first_right": 40,
+                    "only_second_right": 3,
+                    "verdict": f"no verdict: one of them is {RANDOM_ENCODER}",
+                }
+            ],
         },
     )
     return folder
