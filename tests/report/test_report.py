@@ -96,6 +96,7 @@ def test_every_figure_has_png_svg_data_a_link_and_words_for_who_cannot_see_it(wh
     page = Page((whole / "index.html").read_text())
     names = {entry["name"] for entry in index}
     pairs = {f"confusion-{m}-{c}" for m in ("baseline", "cnn", "wav2vec2", "probe") for c in ("crema_d", "ravdess")}
+    pairs |= {"calibration-crema_d", "calibration-ravdess"}
     others = {"uar", "learning-cnn", "learning-wav2vec2", "embeddings-pca", "embeddings-umap", "trait-score"}
     assert names == pairs | others | {"trait-prosody"}
     for entry in index:
