@@ -225,7 +225,7 @@ def calibration_picture(results: Sequence[Metrics], corpus: str, synthetic: bool
         section="Calibration",
         title=title,
         caption="Left: accuracy of the clips of each bin of confidence (15 equal-width bins); dashed: as they say. "
-        "Right: accuracy on the clips that a model is surest of, by share kept, after the temperature that was fitted on dev.",
+        "Right: accuracy on the clips that a model is surest of, by share kept, after the temperature fitted on dev.",
         alt="; ".join(
             f"{r['title']}: expected calibration error {in_words(r['calibration']['ece']['as_is'])}" for r in results
         ) + ".",
