@@ -23,6 +23,7 @@ DEFAULTS = {
     ),
 }
 GPU = {"pool": "gpu", "queue": "gpu", "execution_timeout": timedelta(hours=24)}
+REGISTERED = ["cnn", "wav2vec2"]
 WAIT_FOR_OTHER_RUN = timedelta(seconds=60)
 
 
@@ -139,8 +140,10 @@ def study_tasks(planned: Any) -> Any:
     found = gather("found", [models, predicted, evaluated, compared, prosody, embedded, trait])
     figures = step("figures")([found])
     report = link(step("report")([found, figures]), "Report", "index.html")
-    registered = register.partial(given=[found, figures]).expand(model=["cnn", "wav2vec2"])
-    return record([found, figures, report], registered)
+    harm = step("harm").partial(given=[models]).expand(about=REGISTERED)
+    gated = step("gate").partial(given=[models, harm]).expand(about=REGISTERED)
+    registered = register.partial(given=[found, figures, report, gated]).expand(model=REGISTERED)
+    return record([found, figures, report, harm, gated], registered)
 
 
 @task(

@@ -291,6 +291,17 @@ class Trait(Strict):
         return self
 
 
+class Promotion(Strict):
+    """When a challenger may become champion. Fields as in ser_tasks.evaluation.gate.GateOptions."""
+
+    automatic: bool = Field(default=False, description="promote what passes the gate without asking a person")
+    margin: Annotated[float, Field(ge=0, le=1)] = Field(default=0.02, description="non-inferior: loses less UAR")
+    min_speakers: PositiveInt = Field(default=5, description="fewer gate speakers decide nothing: a person does")
+    corpus_margin: Annotated[float, Field(ge=0, le=1)] = Field(default=0.05, description="worst loss on a test corpus")
+    slice_margin: Annotated[float, Field(ge=0, le=1)] = Field(default=0.10, description="worst loss of a large slice")
+    large_slice_clips: PositiveInt = 50
+
+
 class StudyConfig(Strict):
     """Everything that decides what a study does. Two equal configs on equal data give equal artifacts."""
 
@@ -305,6 +316,7 @@ class StudyConfig(Strict):
     wav2vec2: Wav2Vec2 = Wav2Vec2()
     probe: Probe | None = None
     trait: Trait | None = None
+    promotion: Promotion = Promotion()
     bootstrap_resamples: Annotated[int, Field(ge=100)] = 2000
 
     @model_validator(mode="after")

@@ -58,7 +58,9 @@ class Plan:
         return "cnn" if self.wav2vec2_note else "wav2vec2"
 
 
-def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str] = ()) -> list[Result]:
+def make_plan(
+    config: StudyConfig, store: Store, by: str, rebuild: Sequence[str] = (), champions: Mapping[str, str] | None = None
+) -> list[Result]:
     """Pin raw corpora, encoders and new annotations, and publish the plan.
 
     Args:
@@ -66,9 +68,11 @@ def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str]
         store: To look into and publish to.
         by: The run that asks.
         rebuild: Steps to build anew though they are there; their keys are salted with `by`.
+        champions: Model to the training of its champion, which the gate compares with.
 
     Returns:
-        One result for the plan and one for each thing pinned (steps `plan`, `raw`, `accepted`, `encoder`, `incoming`).
+        One result for the plan and one for each thing pinned (steps `plan`, `raw`, `accepted`, `encoder`, `incoming`,
+        `champion`).
 
     Raises:
         BadInput: Nothing lies under raw/<corpus>/ for a corpus that the study uses, or it has no description; or an
@@ -104,6 +108,7 @@ def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str]
         notes.append(f"wav2vec2 uses the config's offline encoder, {RANDOM_ENCODER}")
     if config.trait and config.trait.ratings and (incoming := store.pin_raw("annotations/incoming/", about)):
         results.append({"step": "incoming", "about": "", "ref": str(incoming)})
+    results += [{"step": "champion", "about": name, "ref": ref} for name, ref in (champions or {}).items()]
     models = ["baseline", "cnn", "wav2vec2"]
     if config.probe and config.probe.encoder in encoders:
         models.append("probe")

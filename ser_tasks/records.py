@@ -1,5 +1,6 @@
 """What a run leaves behind: its plan, registered models, the study's run in MLflow, and the run record."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ def plan_study(
     """
     study = load_config(config, dict(overrides))
     store.probe()
-    results = make_plan(study, store, by, rebuild)
+    results = make_plan(study, store, by, rebuild, champions(store))
     plan = read_plan(store, results)
     for note in plan.notes:
         print("note:", note)
@@ -35,6 +36,24 @@ def plan_study(
         "tested": study.emotion_corpora,
         "pairs": plan.pairs,
     }
+
+
+REGISTERED = ("cnn", "wav2vec2")
+"""Models that are registered in MLflow, as ser-<model>."""
+
+
+def champions(store: Store) -> dict[str, str]:
+    """Model to its champion's training in the store; without those that have none, or whose training is gone."""
+    from ser_tasks import registry
+
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return {}
+    found = {}
+    for model in REGISTERED:
+        ref = registry.champion_artifact(f"ser-{model}")
+        if ref and store.manifest(Ref.parse(ref).kind, Ref.parse(ref).key):
+            found[model] = ref
+    return found
 
 
 def _read_json(store: Store, given: Sequence[Mapping[str, Any]], step: str, about: str, name: str) -> Any:
@@ -48,6 +67,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
     Returns:
         {"model", "name", "version", "run_id", "new"}.
     """
+    from ser_tasks.model_card import Card
     from ser_tasks.tracking import Training, register_training
 
     plan = read_plan(store, given)
@@ -63,7 +83,27 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         for corpus in plan.config.emotion_corpora
     ]
     datasets = {corpus: find(given, "scan", corpus) for corpus in plan.config.emotion_corpora}
-    synthetic = any(plan.config.corpora[corpus].synthetic for corpus in plan.config.used_corpora)
+    made = [corpus for corpus in plan.config.emotion_corpora if plan.config.corpora[corpus].synthetic]
+    spec = json.loads((folder / "model.json").read_text())
+    split, report = find(given, "split", ""), find(given, "report", "")
+    roles = _read_json(store, given, "split", "", "roles.json") or {}
+    tested = {corpus: sorted(name for name, role in held.items() if role == "test") for corpus, held in roles.items()}
+    predicted = [find(given, "predict", f"{model}@{corpus}") for corpus in plan.config.emotion_corpora]
+    gate = _read_json(store, given, "gate", model, "gate.json")
+    card = Card(
+        name=f"ser-{model}",
+        key=trained.key,
+        title=spec["title"],
+        note=spec["note"],
+        synthetic=made,
+        metrics=metrics,
+        licences={corpus: plan.descriptions[corpus]["licence"] for corpus in plan.config.emotion_corpora},
+        digests={corpus: ref.digest for corpus, ref in datasets.items() if ref},
+        gate=gate,
+        known_issues=[*plan.notes, *_warnings(plan.config.emotion_corpora, given, store)],
+        shown=1,
+        links={"Airflow run": airflow_link(by), "Report": report_link(report)},
+    )
     training = Training(
         name=f"ser-{model}",
         experiment=plan.config.name,
@@ -73,7 +113,16 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         history=history,
         metrics=metrics,
         datasets={corpus: (store.cached(ref), ref.digest) for corpus, ref in datasets.items() if ref},
-        pictures=sorted((store.cached(figures)).glob(f"**/*confusion*{model}*.png")),
+        pictures=sorted(
+            {
+                *store.cached(figures).glob(f"**/*confusion*{model}*.png"),
+                *store.cached(figures).glob("**/calibration*.png"),
+            }
+        ),
+        files=[
+            *([store.cached(split) / "test.parquet", store.cached(split) / "protocol.json"] if split else []),
+            *(store.cached(ref) / "predictions.parquet" for ref in predicted if ref),
+        ],
         config=plan.config.model_dump(mode="json"),
         tags={
             "ser.key": trained.key,
@@ -81,12 +130,32 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
             "ser.plan": str(find(given, "plan", "")),
             "ser.run": by,
             "ser.airflow": airflow_link(by),
-            "ser.data": "synthetic" if synthetic else "real",
-            "ser.note": json.loads((folder / "model.json").read_text())["note"],
+            "ser.data": "synthetic" if made else "real",
+            "ser.note": spec["note"],
+            "ser.test": hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:16],
+            "ser.gate": (gate or {}).get("verdict", "not asked"),
             "git.commit": git_commit(),
         },
+        card=card,
     )
-    return {"model": model, **register_training(training)}
+    return {"model": model, "gate": (gate or {}).get("verdict", "not asked"), **register_training(training)}
+
+
+def _warnings(corpora: Sequence[str], given: Sequence[Mapping[str, Any]], store: Store) -> list[str]:
+    """What validation warned of, in words."""
+    found = []
+    for corpus in corpora:
+        results = _read_json(store, given, "validate", corpus, "results.json")
+        for item in (results or {"expectations": []})["expectations"]:
+            if not item["success"]:
+                found.append(f"{corpus}: it does not hold that {item['rule']} ({item['unexpected_count']} rows)")
+    return found
+
+
+def report_link(report: Ref | None) -> str:
+    """The address of a report behind Airflow's login; empty where no address is configured."""
+    base = os.environ.get("SER_AIRFLOW_URL", "")
+    return f"{base}/ser/pages/{report.kind}/{report.key}/index.html" if base and report else ""
 
 
 def airflow_link(by: str) -> str:

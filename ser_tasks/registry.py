@@ -34,6 +34,17 @@ def aliases(name: str) -> dict[str, int]:
     return {alias: int(version) for alias, version in dict(model.aliases).items()}
 
 
+def champion_artifact(name: str) -> str | None:
+    """The reference of the training that the champion is; None when there is no champion."""
+    try:
+        version = aliases(name).get(CHAMPION)
+    except BadInput:
+        return None
+    if version is None:
+        return None
+    return dict(client().get_model_version(name, str(version)).tags).get("ser.artifact")
+
+
 def promote(name: str, version: int, who: str, why: str) -> dict[str, Any]:
     """Make a version the champion; the old champion becomes `previous`. A second call changes nothing.
 
@@ -64,23 +75,26 @@ def reject(name: str, version: int, who: str, why: str) -> dict[str, Any]:
     return standing(name)
 
 
-def rollback(name: str, who: str, why: str) -> dict[str, Any]:
-    """Make `previous` the champion again. The champion moves first: killed in between, the wanted one is champion.
+def rollback(name: str, who: str, why: str, version: int | None = None) -> dict[str, Any]:
+    """Make `previous` the champion again. Killed in between and run again with the version, it ends the same.
+
+    Args:
+        name: Of the registered model.
+        who: Asked for it.
+        why: The reason.
+        version: The one to go back to; None: `previous`.
 
     Raises:
         BadInput: There is no other version to go back to.
     """
     now = aliases(name)
-    if PREVIOUS not in now or now[PREVIOUS] == now.get(CHAMPION):
+    version = now.get(PREVIOUS) if version is None else version
+    if version is None or (version == now.get(CHAMPION) and now.get(PREVIOUS) in (None, version)):
         raise BadInput(
             f"registry: {name} has no previous champion to go back to: promote a version by its number, "
             f"'ser registry promote {name} VERSION'"
         )
-    service = client()
-    service.set_registered_model_alias(name, CHAMPION, str(now[PREVIOUS]))
-    service.set_registered_model_alias(name, PREVIOUS, str(now[CHAMPION]))
-    _tag(name, now[PREVIOUS], {REVIEW: "promoted", REVIEWER: who, REASON: f"rollback: {why}"})
-    return standing(name)
+    return promote(name, version, who, f"rollback: {why}")
 
 
 def versions(name: str) -> list[dict[str, Any]]:

@@ -214,6 +214,25 @@ def _compare_needs(plan: Plan, corpus: str) -> Needs:
     return needs | {f"model/{name}": (f"train_{name}", name) for name in plan.models}
 
 
+def _harm_needs(plan: Plan, model: str) -> Needs:
+    needs = {"challenger": (f"train_{model}", model), "champion?": ("champion", model), "split": ("split", "")}
+    return needs | {f"audio/{corpus}": ("pack", corpus) for corpus in plan.config.emotion_corpora}
+
+
+def _gate_needs(plan: Plan, model: str) -> Needs:
+    trained = plan.config.emotion.train_corpus
+    return {
+        "challenger": (f"train_{model}", model), "champion?": ("champion", model), "harm": ("harm", model),
+        "gate": ("rows", "gate"), "fit": ("rows", "fit"), "audio": ("pack", trained), "manifest": ("scan", trained),
+    }  # fmt: skip
+
+
+def _gate_params(plan: Plan, model: str) -> dict[str, Any]:
+    config = plan.config
+    params = {"labels": config.emotion.labels, "resamples": config.bootstrap_resamples, "seed": config.seed}
+    return params | {"options": config.promotion.model_dump(mode="json", exclude={"automatic"})}
+
+
 def _all_evaluations(plan: Plan) -> Needs:
     return {f"metrics/{pair}": ("evaluate", pair) for pair in plan.pairs}
 
@@ -358,6 +377,21 @@ STEPS: dict[str, Step] = {
             "resamples": plan.config.bootstrap_resamples,
             "seed": plan.config.seed,
         },
+    ),
+    "harm": Step(
+        "UAR of the challenger minus the champion's on every test corpus: a guard, and no row of test goes further.",
+        1,
+        "ser_tasks.builds.gate:build_harm",
+        _harm_needs,
+        lambda plan, model: {key: _gate_params(plan, model)[key] for key in ("labels", "resamples", "seed")},
+    ),
+    "gate": Step(
+        "Whether the challenger may be offered: champion and challenger anew on the gate speakers, every criterion "
+        "written out.",
+        1,
+        "ser_tasks.builds.gate:build_gate",
+        _gate_needs,
+        _gate_params,
     ),
     "embed": Step(
         "One embedding an utterance of the trait corpus.",

@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ser_tasks.model_card import Card, write_card
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,7 +40,9 @@ class Training:
         datasets: Corpus to (folder of its scan artifact, digest).
         pictures: Confusion matrices.
         config: The whole study's.
-        tags: For the run and the version.
+        tags: For the run and the version; `ser.test` tells which test speakers.
+        card: What the version's page says.
+        files: Further files for the run's artifacts.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Training:
     pictures: Sequence[Path]
     config: Mapping[str, Any]
     tags: Mapping[str, str]
+    card: Card
+    files: Sequence[Path] = ()
 
 
 def register_training(training: Training) -> dict[str, Any]:
@@ -81,6 +87,8 @@ def register_training(training: Training) -> dict[str, Any]:
             mlflow.log_dict(dict(item), f"metrics/{item['corpus']}.json")
         for picture in training.pictures:
             mlflow.log_artifact(str(picture), "figures")
+        for file in training.files:
+            mlflow.log_artifact(str(file), f"data/{file.parent.name[:12]}")
         info = _log_model(training)
     version = mlflow.register_model(info.model_uri, training.name, tags=dict(training.tags))
     return _show(client, training, version)
@@ -88,7 +96,11 @@ def register_training(training: Training) -> dict[str, Any]:
 
 def _show(client: "MlflowClient", training: Training, version: Any) -> dict[str, Any]:
     """Give a version its card and the alias; the tag that says that it has both comes last."""
-    client.update_model_version(training.name, version.version, card(training))
+    known = client.search_model_versions(f"name = '{training.name}'")
+    tested = training.tags["ser.test"]
+    shown = {item.version for item in known if dict(item.tags).get("ser.test") == tested} | {version.version}
+    text = write_card(replace(training.card, shown=len(shown)))
+    client.update_model_version(training.name, version.version, text)
     client.set_registered_model_alias(training.name, "challenger", version.version)
     client.set_model_version_tag(training.name, version.version, READY, "yes")
     return {"name": training.name, "version": int(version.version), "run_id": version.run_id, "new": True}
@@ -201,26 +213,6 @@ def headline(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             values[f"{place}.{name}"] = item[name]["value"]
         values[f"{place}.uar_low"], values[f"{place}.uar_high"] = item["uar"]["low"], item["uar"]["high"]
     return values
-
-
-def card(training: Training) -> str:
-    """What a reviewer needs, as the version's description (Markdown)."""
-    lines = [f"**{training.name}**, training `{training.key[:12]}`"]
-    if training.tags.get("ser.data") == "synthetic":
-        lines.append("Trained on **synthetic** speech: says nothing about real speech.")
-    if training.tags.get("ser.note"):
-        lines.append(f"**{training.tags['ser.note']}**")
-    lines += ["", "| corpus | | UAR (95 %) | accuracy | clips | speakers |", "|---|---|---|---|---|---|"]
-    for item in training.metrics:
-        uar = item["uar"]
-        lines.append(
-            f"| {item['corpus']} | {item['relation']} | {uar['value']:.3f} ({uar['low']:.3f} to {uar['high']:.3f}) | "
-            f"{item['accuracy']['value']:.3f} | {item['clips']} | {item['speakers']} |"
-        )
-    lines += ["", *(f"- data `{corpus}`: {digest}" for corpus, (_, digest) in training.datasets.items())]
-    if training.tags.get("ser.airflow"):
-        lines.append(f"- [Airflow run]({training.tags['ser.airflow']})")
-    return "\n".join(lines)
 
 
 def log_study(
