@@ -149,9 +149,17 @@ class Trait(Strict):
     ratings: str | None = Field(
         default="annotations/rudeness.csv", description="file of ratings inside the corpus folder"
     )
-    threshold: float = Field(default=3.0, description="mean rating above it: high; at or below it: low (scale 1-5)")
+    threshold: float = Field(
+        default=3.0, description="ratings above it: high; at or below it: low (scale 1-5, or 0.5 for binary)"
+    )
+    label_by: Literal["mean", "majority"] = Field(
+        default="mean", description="mean: the mean rating is above the threshold; majority: most annotators' are"
+    )
     high: list[Emotion] = Field(default=[], description="stand-in without ratings: emotions counted as high")
     low: list[Emotion] = Field(default=[], description="stand-in without ratings: emotions counted as low")
+    permutations: Annotated[int, Field(ge=99)] = Field(
+        default=300, description="shuffles of the labels in each null distribution; the smallest p is 1 / (1 + this)"
+    )
     embedder: Literal["auto", "probe", "wav2vec2", "cnn"] = Field(
         default="auto", description="auto: the probe's encoder, else a pretrained wav2vec2, else the CNN"
     )
