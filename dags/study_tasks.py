@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task, task_group
 
+from dags.links import link
 from ser_tasks.errors import BadInput, Busy, Skipped
 from ser_tasks.steps import STEPS, describe, run_step
 
@@ -93,7 +94,7 @@ def listed(planned: Any, name: str) -> Any:
 def corpus_tasks(pinned: list[Any], corpus: str) -> Any:
     """One corpus: scan, validate, pack."""
     scan = step("scan")([pinned], about=corpus)
-    validated = step("validate")([pinned, scan], about=corpus)
+    validated = link(step("validate")([pinned, scan], about=corpus), "Data Docs", "docs/index.html")
     packed = step("pack")([pinned, scan], about=corpus)
     validated >> packed
     return gather("scanned", [scan, validated, packed])
@@ -111,7 +112,9 @@ def study_tasks(planned: Any) -> Any:
     pinned = planned["results"]
     corpora = corpus_tasks.partial(pinned=pinned).expand(corpus=listed(planned, "corpora"))
     split = step("split")([pinned, corpora])
-    data = gather("data", [pinned, corpora, split])
+    # What a stage may see is an artifact of its own: training cannot open the rows that test it.
+    rows = step("rows").partial(given=[pinned, split]).expand(about=["fit", "gate"])
+    data = gather("data", [pinned, corpora, split, rows])
     trained = [
         step("train_baseline")([data], "baseline"),
         step("train_cnn", **GPU)([data], "cnn"),
@@ -129,7 +132,7 @@ def study_tasks(planned: Any) -> Any:
     trait = step("trait", trigger_rule="none_failed")([data, embedded, ratings, prosody])
     found = gather("found", [models, predicted, evaluated, compared, ratings, prosody, embedded, trait])
     figures = step("figures")([found])
-    report = step("report")([found, figures])
+    report = link(step("report")([found, figures]), "Report", "index.html")
     registered = register.partial(given=[found, figures]).expand(model=["cnn", "wav2vec2"])
     return record([found, figures, report], registered)
 

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,125 +29,97 @@ out = Console()
 err = Console(stderr=True)
 
 SourceDir = Annotated[
-    Path, typer.Option("--source_dir", "--source-dir", help="Folder of a corpus: AudioWAV/, Actor_NN/ or SessionN/.")
+    str,
+    typer.Option("--source_dir", "--source-dir", help="A corpus: a folder, a .zip or .tar, or s3://bucket/prefix."),
+]
+Checksums = Annotated[
+    Path | None, typer.Option(help="List with the columns file, sha256, bytes: what every file must be.")
 ]
 DataRoot = Annotated[Path, typer.Option("--data_root", "--data-root", help="Folder that `ser split` made.")]
 CkptDir = Annotated[Path, typer.Option("--ckpt_dir", "--ckpt-dir", help="Folder that `ser train` made.")]
-Reader = Annotated[str, typer.Option("--reader", help="crema_d, ravdess or iemocap; auto: told from the files' names.")]
+Reader = Annotated[
+    str,
+    typer.Option(help="A description in include/corpora, or a path to one (.yaml); auto: told from the files' names."),
+]
 ConfigName = Annotated[
     str | None, typer.Option("--config", help="A file in include/configs, or a path to one; without it, defaults.")
 ]
+UNUSED_FILES = ("rejected", "left_out", "missing")
+"""The lists that a scan leaves beside its manifest."""
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-def run_build(name: str, inputs: Mapping[str, Path], params: Mapping[str, Any], target: Path) -> None:
-    """Run a step's build into a folder that appears whole or not at all; an older one is replaced."""
-    from ser_tasks.steps import STEPS
+def _described(reader: str, source_dir: str) -> tuple[Path, str, dict[str, Any]]:
+    """The corpus to read, its reader and that one's description; `auto` is told from the files' names."""
+    from ser_tasks.corpora.readers import detect_reader, load_description
+    from ser_tasks.corpora.source import open_source
+    from ser_tasks.local import local_corpus
 
-    module, function = STEPS[name].build.split(":")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        with err.status(f"{name} ..."):
-            getattr(import_module(module), function)(inputs, params, partial)
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _reader(reader: str, source_dir: Path) -> str:
-    from ser_tasks.corpora.readers import detect_reader
-
-    if not source_dir.is_dir():
-        raise BadInput(f"--source_dir {source_dir} is not a folder")
-    return detect_reader(source_dir) if reader == "auto" else reader
+    root = local_corpus(source_dir)
+    if not root.exists():
+        raise BadInput(f"--source_dir {source_dir} does not exist")
+    reader = detect_reader(open_source(root)) if reader == "auto" else reader
+    return root, reader, load_description(reader)
 
 
 @app.command()
-def inspect(source_dir: SourceDir, reader: Reader = "auto", as_json: AsJson = False) -> None:
-    """Say what a corpus folder holds: clips, speakers, emotions, durations, problems.
+def inspect(
+    source_dir: SourceDir,
+    reader: Reader = "auto",
+    checksums: Checksums = None,
+    page: Annotated[Path | None, typer.Option(help="Also write a page with pictures there (one .html file).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a corpus holds: emotions by speaker and sex, durations, levels, problems, what would give labels away.
 
-    Example: `ser inspect --source_dir RAVDESS`
+    Example: `ser inspect --source_dir RAVDESS --page ravdess.html`
     """
-    from ser_tasks.corpora.readers import read_corpus
-    from ser_tasks.data.manifest import scan
+    import pandas as pd
 
-    name = _reader(reader, source_dir)
-    with err.status(f"reading {source_dir} as {name} ..."):
-        reading = read_corpus(name, source_dir)
-        result = scan(name, reading, source_dir)
-    manifest = result.manifest
-    issues = manifest.loc[manifest["known_issue"].notna(), ["utterance_id", "known_issue"]]
-    report: dict[str, Any] = {
-        "corpus": name,
-        "licence": reading.licence,
-        "utterances": len(manifest),
-        "speakers": int(manifest["speaker_id"].nunique()),
-        "hours": round(float(manifest["duration_s"].sum()) / 3600, 3),
-        "duration_s": {
-            key: round(float(value), 2) for key, value in manifest["duration_s"].agg(["min", "mean", "max"]).items()
-        },
-        "sample_rates_hz": {str(rate): int(n) for rate, n in manifest["sample_rate_hz"].value_counts().items()},
-        "channels": {str(channels): int(n) for channels, n in manifest["channels"].value_counts().items()},
-        "sexes": {str(sex): int(n) for sex, n in manifest.groupby("sex")["speaker_id"].nunique().items()},
-        "emotions": {str(emotion): int(n) for emotion, n in manifest["emotion"].value_counts().sort_index().items()},
-        "rejected": result.rejected.to_dict("records"),
-        "left_out": {str(why): int(n) for why, n in result.left_out["reason"].value_counts().items()},
-        "issues": [{"utterance_id": row.utterance_id, "issue": row.known_issue} for row in issues.itertuples()],
-    }
+    from ser_tasks.corpora.source import open_source
+    from ser_tasks.data.inspection import inspect_corpus
+    from ser_tasks.data.manifest import read_manifest
+    from ser_tasks.local import read_json, scan_folder
+
+    root, _, description = _described(reader, source_dir)
+    with err.status(f"reading {source_dir} as {description['name']} ..."):
+        scanned = scan_folder(root, description["name"], description, checksums)
+        manifest = read_manifest(scanned / "manifest.parquet")
+        rejected, left_out, missing = (pd.read_csv(scanned / f"{name}.csv") for name in UNUSED_FILES)
+        report = inspect_corpus(manifest, rejected, left_out, missing, read_json(scanned / "summary.json"))
+    if page:
+        from ser_tasks.report.inspection_page import write_inspection_page
+
+        with err.status(f"drawing {page} ..."):
+            write_inspection_page(report, manifest, open_source(root).read, page)
+        err.print(f"page with pictures: {page}")
     if as_json:
-        typer.echo(json.dumps(report, indent=1))
+        typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
         return
-    table = Table(title=f"{source_dir} as {name} ({reading.licence})", show_header=False)
-    for key in (
-        "utterances",
-        "speakers",
-        "hours",
-        "duration_s",
-        "sample_rates_hz",
-        "channels",
-        "sexes",
-        "emotions",
-        "left_out",
-    ):
-        value = report[key]
-        table.add_row(key, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
-    table.add_row("rejected", str(len(report["rejected"])))
-    table.add_row("with an issue", str(len(report["issues"])))
-    out.print(table)
-    for item in report["rejected"][:20]:
-        out.print(f"rejected {item['path']}: {item['reason']}", markup=False)
-    for item in report["issues"][:20]:
-        out.print(f"issue {item['utterance_id']}: {item['issue']}", markup=False)
-    if max(len(report["rejected"]), len(report["issues"])) > 20:
-        out.print("... all of them with --json")
+    from ser_tasks.report.inspection_text import inspection_tables
+
+    for table in inspection_tables(report):
+        out.print(table)
 
 
-def _study(config: str | None, name: str, reader: str, source_dir: Path) -> StudyConfig:
+def _study(config: str | None, reader: str, description: Mapping[str, Any], manifest: Any) -> StudyConfig:
     """The named configuration, or one made for a single corpus: its emotions with enough clips, speakers by hash."""
     if config is not None:
         study = load_config(config)
-        if study.corpora[study.emotion.train_corpus].reader != reader:
-            raise BadInput(
-                f"--config {config} trains on {study.emotion.train_corpus}, but {source_dir} is laid out as {reader}"
-            )
+        named = study.corpora[study.emotion.train_corpus].reader
+        if named != reader:
+            raise BadInput(f"--config {config} trains on a corpus read as {named}, but this one is read as {reader}")
         return study
-    from ser_tasks.corpora.readers import read_corpus
-
-    counts: dict[str, int] = {}
-    for entry in read_corpus(reader, source_dir).entries:
-        counts[entry.emotion] = counts.get(entry.emotion, 0) + 1
+    name, counts = description["name"], manifest["emotion"].value_counts()
     labels = sorted(emotion for emotion, n in counts.items() if n >= 10 and emotion != "other")
     tree = {
         "name": name,
-        "title": name,
+        "title": description["title"],
         "corpora": {name: {"reader": reader}},
         "emotion": {"train_corpus": name, "labels": labels},
         "split": {"shares": {"train": 0.6, "dev": 0.2, "test": 0.2}},
     }
-    return parse_config(tree, f"made for {source_dir}")
+    return parse_config(tree, f"made for {reader}")
 
 
 @app.command()
@@ -159,35 +130,48 @@ def split(
     ],
     reader: Reader = "auto",
     config: ConfigName = None,
+    checksums: Checksums = None,
     as_json: AsJson = False,
 ) -> None:
     """Validate a corpus and split it by speaker into train, dev and test; fails on leakage.
 
     Example: `ser split --source_dir RAVDESS --target_dir data --config ravdess`
     """
-    from ser_tasks.data.suites import load_suite
+    from ser_tasks.data.manifest import read_manifest
+    from ser_tasks.local import read_json, run_build, scan_folder
+    from ser_tasks.steps import split_params, validate_params
 
-    kind = _reader(reader, source_dir)
-    study = _study(config, kind, kind, source_dir)
+    root, reader, description = _described(reader, source_dir)
+    with err.status(f"reading {source_dir} as {description['name']} ..."):
+        scanned = scan_folder(root, description["name"], description, checksums)
+    study = _study(config, reader, description, read_manifest(scanned / "manifest.parquet"))
     corpus = study.emotion.train_corpus
-    scanned, packed, chosen = target_dir / "scan", target_dir / "pack", target_dir / "split"
-    run_build("scan", {"raw": source_dir}, {"corpus": corpus, "reader": kind}, scanned)
-    suite = {"corpus": corpus, "suite": load_suite("corpus", study.validation), "labels": study.emotion.labels}
-    run_build("validate", {"scan": scanned}, suite, target_dir / "validate")
-    emotion = study.emotion.model_dump(mode="json") | {"across": [], "split": study.split.model_dump(mode="json")}
-    run_build("split", {f"scan/{corpus}": scanned}, emotion, chosen)
-    run_build("pack", {"raw": source_dir, "scan": scanned}, {}, packed)
+    if corpus != description["name"]:  # the manifest names its corpus as the study does
+        scanned = scan_folder(root, corpus, description, checksums)
+    shutil.copytree(scanned, target_dir / "scan", dirs_exist_ok=True)
+    alone = study.model_copy(update={"emotion": study.emotion.model_copy(update={"across": []})})
+    with err.status("validating ..."):
+        run_build("validate", {"scan": scanned}, validate_params(alone, corpus), target_dir / "validate")
+    with err.status("packing ..."):
+        run_build("pack", {"raw": root, "scan": scanned}, {}, target_dir / "pack")
+    with err.status("splitting ..."):
+        inputs = {f"scan/{corpus}": scanned, f"pack/{corpus}": target_dir / "pack"}
+        run_build("split", inputs, split_params(alone, description["speakers"]), target_dir / "split")
     (target_dir / "study.json").write_text(json.dumps(study.model_dump(mode="json"), indent=1))
-    audit = json.loads((chosen / "audit.json").read_text())["report"]
+    audit = read_json(target_dir / "split" / "audit.json")["report"]
     if as_json:
         typer.echo(json.dumps(audit, indent=1))
         return
+    protocol = read_json(target_dir / "split" / "protocol.json")
     table = Table("role", "speakers", "clips", title=f"{corpus}: {len(study.emotion.labels)} classes, no leak found")
     for role in ("train", "dev", "gate", "test"):
         if speakers := audit["speakers"].get(f"{corpus}/{role}"):
             clips = sum(n for key, n in audit["clips"].items() if key.startswith(f"{corpus}/{role}/"))
             table.add_row(role, str(speakers), str(clips))
     out.print(table)
+    for sentence in (protocol["description"], protocol["taint"], *audit["remarks"]):
+        if sentence:
+            out.print(sentence, markup=False, soft_wrap=True)
     out.print(f"next: ser train --data_root {target_dir} --out_dir model")
 
 
@@ -218,6 +202,7 @@ def train(
     Example: `ser train --data_root data --out_dir model --model cnn`
     """
     from ser_tasks.config import RANDOM_ENCODER
+    from ser_tasks.local import run_build
 
     study = _study_of(data_root)
     params: dict[str, Any] = {"labels": study.emotion.labels, "seed": study.seed if seed is None else seed, "note": ""}
@@ -237,8 +222,10 @@ def train(
         params["fit"] |= {"epochs": epochs}
     if params["note"]:
         err.print(f"no --encoder given: the encoder is {params['note']}")
-    inputs = {"split": data_root / "split", "audio": data_root / "pack"} | ({"encoder": encoder} if encoder else {})
-    run_build(f"train_{model}", inputs, params, out_dir)
+    with _temporary() as rows:
+        run_build("rows", {"split": data_root / "split"}, {"rows": "fit"}, rows / "fit")
+        inputs = {"rows": rows / "fit", "audio": data_root / "pack"} | ({"encoder": encoder} if encoder else {})
+        run_build(f"train_{model}", inputs, params, out_dir)
     out.print(f"model in {out_dir}; next: ser test --data_root {data_root} --ckpt_dir {out_dir}")
 
 
@@ -248,6 +235,8 @@ def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> Non
 
     Example: `ser test --data_root data --ckpt_dir model`
     """
+    from ser_tasks.local import run_build
+
     study = _study_of(data_root)
     corpus, labels = study.emotion.train_corpus, study.emotion.labels
     with _temporary() as folder:

@@ -32,7 +32,10 @@ class Strict(BaseModel):
 class Corpus(Strict):
     """A corpus: how to read it, and where a laptop has it."""
 
-    reader: Literal["crema_d", "ravdess", "iemocap"]
+    reader: str = Field(description="a description in include/corpora, or a path to one that ends in .yaml")
+    checksums: str | None = Field(
+        default=None, description="file inside the corpus with the columns file, sha256, bytes: what every clip must be"
+    )
     folder: str | None = Field(default=None, description="local folder that `make study` uploads to raw/<name>/")
     synthetic: bool = Field(
         default=False, description="made by this project's speech synthesis: said wherever figures show"
@@ -57,30 +60,53 @@ class EmotionTask(Strict):
 
 
 class Split(Strict):
-    """Who is in train, dev, gate and test. Always by speaker."""
+    """Who is in train, dev, gate and test: by speaker, unless the policy's name says otherwise."""
 
-    policy: Literal["hash", "speakers"] = "hash"
-    shares: dict[Role, float] = Field(
+    policy: Literal["hash", "kfold", "leave_one_session_out", "speakers", "speaker_dependent"] = "hash"
+    shares: dict[Role, Annotated[float, Field(ge=0, le=1)]] = Field(
         default={"train": 0.6, "dev": 0.15, "gate": 0.1, "test": 0.15},
-        description="policy hash: expected share of speakers a role; a speaker's role depends on its name alone",
+        description="policy hash: share of the speakers a role; policy speaker_dependent: of the clips, without gate",
+    )
+    folds: Annotated[int, Field(ge=3)] = Field(default=5, description="policy kfold: how many folds of speakers")
+    fold: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="policy kfold: the fold that is test; the next one is dev"
+    )
+    gate_fold: bool = Field(default=False, description="policy kfold: the fold after dev is gate")
+    session: str = Field(default="", description="policy leave_one_session_out: the session that is test")
+    dev_session: str = Field(
+        default="", description="policy leave_one_session_out: the session that is dev; empty: the one after `session`"
     )
     speakers: dict[Role, list[str]] = Field(default={}, description="policy speakers: who has which role")
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        if self.policy == "hash" and abs(sum(self.shares.values()) - 1) > 1e-6:
-            raise ValueError(f"split.shares add up to {sum(self.shares.values()):g}, not 1")
-        if self.policy == "speakers" and not {"train", "dev", "test"} <= self.speakers.keys():
+        if self.policy in ("hash", "speaker_dependent"):
+            if abs(sum(self.shares.values()) - 1) > 1e-6:
+                raise ValueError(f"split.shares add up to {sum(self.shares.values()):g}, not 1")
+            if not all(self.shares.get(role) for role in ("train", "dev", "test")):
+                raise ValueError("split.shares needs a share above 0 for train, dev and test")
+        if self.policy == "kfold":
+            if self.fold >= self.folds:
+                raise ValueError(f"split.fold is {self.fold}: with {self.folds} folds it is 0 to {self.folds - 1}")
+            if self.gate_fold and self.folds < 4:
+                raise ValueError("split.gate_fold needs at least 4 folds: train, dev, gate and test")
+        if self.policy == "leave_one_session_out" and (not self.session or self.dev_session == self.session):
+            raise ValueError("split.session names the session that is test, and split.dev_session another one")
+        if self.policy == "speakers" and not all(self.speakers.get(role) for role in ("train", "dev", "test")):
             raise ValueError("split.speakers needs lists for train, dev and test")
         return self
 
 
 class Validation(Strict):
-    """Bounds of the critical expectations; the rest is in `expectations/*.json`."""
+    """Bounds that the suites in `expectations/*.json` name; the rest stands there."""
 
-    min_speakers: int = 4
-    min_clips_per_class: int = 10
-    max_rejected_share: float = 0.05
+    min_speakers: Annotated[int, Field(ge=1)] = 4
+    min_clips_per_class: Annotated[int, Field(ge=1)] = 10
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    max_drift: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.15,
+        description="distance from the last accepted version's distributions (0 equal, 1 disjoint) that is borne",
+    )
 
 
 class Fit(Strict):

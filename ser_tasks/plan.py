@@ -14,6 +14,7 @@ from typing import Any
 
 from ser_tasks.artifact import Ref, artifact_key, canonical_json
 from ser_tasks.config import RANDOM_ENCODER, StudyConfig, parse_config
+from ser_tasks.corpora.readers import load_description
 from ser_tasks.errors import BadInput
 from ser_tasks.store import Store
 
@@ -26,6 +27,8 @@ class Plan:
     """A resolved configuration and what it found."""
 
     config: StudyConfig
+    descriptions: dict[str, dict[str, Any]]
+    """Corpus name to its description in include/corpora, as it was when the run was planned."""
     encoders: dict[str, str]
     models: list[str]
     notes: list[str]
@@ -70,21 +73,24 @@ def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str]
         rebuild: Steps to build anew though they are there; their keys are salted with `by`.
 
     Returns:
-        One result for the plan and one for each thing pinned (steps `plan`, `raw`, `encoder`, `incoming`).
+        One result for the plan and one for each thing pinned (steps `plan`, `raw`, `accepted`, `encoder`, `incoming`).
 
     Raises:
-        BadInput: Nothing lies under raw/<corpus>/ for a corpus that the study uses.
+        BadInput: Nothing lies under raw/<corpus>/ for a corpus that the study uses, or it has no description.
     """
     about = {"built_by": by}
+    descriptions = {corpus: load_description(config.corpora[corpus].reader) for corpus in config.used_corpora}
     results: list[Result] = []
     for corpus in config.used_corpora:
         ref = store.pin_raw(f"raw/{corpus}/", about)
         if ref is None:
             raise BadInput(
                 f"plan: nothing lies under raw/{corpus}/ in bucket {store.bucket}: upload the corpus there, or run "
-                f"'make study CONFIG=... {config.corpora[corpus].reader.upper()}=<folder>'"
+                f"'make study CONFIG=... {Path(config.corpora[corpus].reader).stem.upper()}=<folder>'"
             )
         results.append({"step": "raw", "about": corpus, "ref": str(ref)})
+        if accepted := accepted_before(corpus, str(ref), store):
+            results.append({"step": "accepted", "about": corpus, "ref": accepted})
     encoders, notes = {}, []
     for name in dict.fromkeys([config.wav2vec2.encoder, *([config.probe.encoder] if config.probe else [])]):
         mirror_from_hub(name, config.wav2vec2.revision, store)
@@ -103,6 +109,7 @@ def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str]
         models.append("probe")
     plan = {
         "config": config.portable(),
+        "descriptions": descriptions,
         "encoders": encoders,
         "models": models,
         "notes": notes,
@@ -123,11 +130,32 @@ def read_plan(store: Store, given: Sequence[Mapping[str, Any]]) -> Plan:
     tree = json.loads((store.cached(ref) / "plan.json").read_bytes())
     return Plan(
         config=parse_config(tree["config"], f"plan {ref}"),
+        descriptions=tree["descriptions"],
         encoders=tree["encoders"],
         models=tree["models"],
         notes=tree["notes"],
         salts=tree["salts"],
     )
+
+
+def accepted_before(corpus: str, raw: str, store: Store) -> str | None:
+    """The scan that a corpus's data is compared with for drift: of the last version that a run accepted.
+
+    The same uploads are compared with the same version again, so that a second run finds everything built.
+    """
+    held = store.pointer(f"accepted/{corpus}")
+    if held is None:
+        return None
+    before: str | None = held[0]["before"] if held[0]["raw"] == raw else held[0]["scan"]
+    return before
+
+
+def accept(corpus: str, raw: str, scan: str, store: Store) -> None:
+    """Remember a corpus's scan as accepted, once everything that was made of it is published."""
+    held = store.pointer(f"accepted/{corpus}")
+    if held is None or held[0]["raw"] != raw:
+        value = {"raw": raw, "scan": scan, "before": held[0]["scan"] if held else None}
+        store.move_pointer(f"accepted/{corpus}", value, held[1] if held else None)
 
 
 def mirror_from_hub(name: str, revision: str | None, store: Store) -> None:

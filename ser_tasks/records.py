@@ -8,7 +8,7 @@ from typing import Any
 
 from ser_tasks.artifact import Ref, git_commit
 from ser_tasks.config import load_config
-from ser_tasks.plan import Result, find, make_plan, read_plan
+from ser_tasks.plan import Result, accept, find, make_plan, read_plan
 from ser_tasks.store import Store
 
 NIGHT_WATERMARK = "refs/nightly-annotations.json"
@@ -137,6 +137,10 @@ def record(
     }
     key = f"runs/{by}.json"
     store.put(key, json.dumps(body, indent=1).encode())
+    for corpus in plan.config.used_corpora:
+        raw, scan = find(given, "raw", corpus), find(given, "scan", corpus)
+        if raw and scan:
+            accept(corpus, str(raw), str(scan), store)
     return {"record": key}
 
 

@@ -111,8 +111,26 @@ def _no_probe(plan: Plan, about: str) -> str:
     return f"no weights of {plan.config.probe.encoder}" if plan.config.probe else "no probe in config"
 
 
+def validate_params(config: StudyConfig, corpus: str) -> dict[str, Any]:
+    """Classes are counted where they are trained; labels are mapped as the study maps them."""
+    maps = {test.corpus: dict(test.label_map) for test in config.emotion.across}
+    return {
+        "corpus": corpus,
+        "suite": load_suite("corpus", config.validation),
+        "labels": config.emotion.labels if corpus == config.emotion.train_corpus else None,
+        "label_map": maps.get(corpus, {}),
+        "max_drift": config.validation.max_drift,
+    }
+
+
+def split_params(config: StudyConfig, roster: Mapping[str, str | None]) -> dict[str, Any]:
+    """`roster`: the training corpus's official speakers and their sexes."""
+    emotion = config.emotion.model_dump(mode="json")
+    return {**emotion, "split": config.split.model_dump(mode="json"), "roster": dict(roster)}
+
+
 def _train_needs(plan: Plan, about: str) -> Needs:
-    needs = {"split": ("split", ""), "audio": ("pack", plan.config.emotion.train_corpus)}
+    needs = {"rows": ("rows", "fit"), "audio": ("pack", plan.config.emotion.train_corpus)}
     encoder = {
         "wav2vec2": plan.config.wav2vec2.encoder,
         "probe": plan.config.probe.encoder if plan.config.probe else "",
@@ -177,40 +195,50 @@ def _trait_needs(plan: Plan, about: str) -> Needs:
 STEPS: dict[str, Step] = {
     "scan": Step(
         "Decode, hash and measure every clip of a corpus: a manifest, and lists of what is rejected and why.",
-        1,
+        2,
         "ser_tasks.builds.scan:build",
         needs=lambda plan, corpus: {"raw": ("raw", corpus)},
-        params=lambda plan, corpus: {"corpus": corpus, "reader": plan.config.corpora[corpus].reader},
+        params=lambda plan, corpus: {
+            "corpus": corpus,
+            "description": plan.descriptions[corpus],
+            "checksums": plan.config.corpora[corpus].checksums,
+        },
     ),
     "validate": Step(
         "Great Expectations on the manifest; a critical failure stops the run before any training.",
-        1,
+        2,
         "ser_tasks.builds.validate:build",
-        needs=lambda plan, corpus: {"scan": ("scan", corpus)},
-        params=lambda plan, corpus: {
-            "corpus": corpus,
-            "suite": load_suite("corpus", plan.config.validation),
-            "labels": plan.config.emotion.labels if corpus == plan.config.emotion.train_corpus else None,
-        },
+        needs=lambda plan, corpus: {"scan": ("scan", corpus), "accepted?": ("accepted", corpus)},
+        params=lambda plan, corpus: validate_params(plan.config, corpus),
     ),
     "pack": Step(
-        "16 kHz mono FLAC in Parquet, one shard a speaker.",
-        1,
+        "16 kHz mono FLAC in Parquet, one shard a speaker, and fingerprints that find the same recording again.",
+        2,
         "ser_tasks.builds.pack:build",
         needs=lambda plan, corpus: {"raw": ("raw", corpus), "scan": ("scan", corpus)},
     ),
     "split": Step(
         "Speakers to train, dev, gate and test, and the leakage audit, which stops the run on a leak.",
-        1,
+        2,
         "ser_tasks.builds.split:build",
-        needs=lambda plan, about: {f"scan/{corpus}": ("scan", corpus) for corpus in plan.config.emotion_corpora},
-        params=lambda plan, about: (
-            plan.config.emotion.model_dump(mode="json") | {"split": plan.config.split.model_dump(mode="json")}
+        needs=lambda plan, about: {
+            f"{step}/{corpus}": (step, corpus) for corpus in plan.config.emotion_corpora for step in ("scan", "pack")
+        },
+        params=lambda plan, about: split_params(
+            plan.config, plan.descriptions[plan.config.emotion.train_corpus]["speakers"]
         ),
+    ),
+    "rows": Step(
+        "The rows of a split that a stage may see, and no others: `fit` (train and dev) is all that training gets, "
+        "`gate` all that promotion decides on.",
+        1,
+        "ser_tasks.builds.select_rows:build",
+        needs=lambda plan, about: {"split": ("split", "")},
+        params=lambda plan, about: {"rows": about},
     ),
     "train_baseline": Step(
         "Log-mel mean and standard deviation with logistic regression: what every model has to beat.",
-        1,
+        2,
         "ser_tasks.builds.train_linear:build_baseline",
         _train_needs,
         _train_params,
@@ -218,7 +246,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_cnn": Step(
         "The CNN on log-mel spectrograms, selected on dev UAR.",
-        1,
+        2,
         "ser_tasks.builds.train_network:build_cnn",
         _train_needs,
         _train_params,
@@ -226,7 +254,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_wav2vec2": Step(
         "The fine-tuned speech encoder, selected on dev UAR.",
-        1,
+        2,
         "ser_tasks.builds.train_network:build_wav2vec2",
         _train_needs,
         _train_params,
@@ -234,7 +262,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_probe": Step(
         "A frozen pretrained encoder with a linear probe, where its weights can be had.",
-        1,
+        2,
         "ser_tasks.builds.train_linear:build_probe",
         _train_needs,
         _train_params,
@@ -243,7 +271,7 @@ STEPS: dict[str, Step] = {
     ),
     "predict": Step(
         "Probabilities of one model for one corpus.",
-        1,
+        2,
         "ser_tasks.builds.predict:build",
         needs=lambda plan, pair: {
             "model": (f"train_{_pair(pair)[0]}", _pair(pair)[0]),
@@ -254,7 +282,7 @@ STEPS: dict[str, Step] = {
     ),
     "evaluate": Step(
         "UAR, accuracy, macro-F1 and confusion of one model on one corpus, with intervals clustered by speaker.",
-        1,
+        2,
         "ser_tasks.builds.evaluate:build",
         needs=lambda plan, pair: {
             "predictions": ("predict", pair),
@@ -264,7 +292,7 @@ STEPS: dict[str, Step] = {
     ),
     "compare": Step(
         "Paired difference of wav2vec2 and the CNN on the same clips.",
-        1,
+        2,
         "ser_tasks.builds.compare:build",
         needs=lambda plan, corpus: {"cnn": ("predict", f"cnn@{corpus}"), "wav2vec2": ("predict", f"wav2vec2@{corpus}")},
         params=lambda plan, corpus: {

@@ -54,14 +54,13 @@ class Store:
         self.cache = cache
 
     @classmethod
-    def from_env(cls) -> "Store":
+    def from_env(cls, bucket: str | None = None) -> "Store":
         """From SER_S3_ENDPOINT, SER_S3_BUCKET, SER_CACHE_DIR and the usual AWS_* variables. Raises BadInput."""
         import boto3
         from botocore.config import Config
 
-        missing = [
-            name for name in ("SER_S3_BUCKET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if name not in os.environ
-        ]
+        needed = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", *([] if bucket else ["SER_S3_BUCKET"])]
+        missing = [name for name in needed if name not in os.environ]
         if missing:
             raise BadInput(f"store: {', '.join(missing)} not set; the embedded stack's are in .local/stack/env")
         # A session of its own: the default one would keep the credentials of the first store of this process.
@@ -75,7 +74,7 @@ class Store:
             ),
         )
         cache = Path(os.environ.get("SER_CACHE_DIR", ".local/cache"))
-        return cls(client, os.environ["SER_S3_BUCKET"], cache)
+        return cls(client, bucket or os.environ["SER_S3_BUCKET"], cache)
 
     # Objects
 
@@ -126,6 +125,18 @@ class Store:
                 f"store: {sum(wins)} of {writers} writers won one If-None-Match write to bucket {self.bucket}: its "
                 "conditional writes are not atomic, use another store or version (SeaweedFS 4.16 or newer)"
             )
+
+    # Pointers: the few things that change
+
+    def pointer(self, name: str) -> tuple[dict[str, Any], str] | None:
+        """What `refs/<name>.json` says, and its ETag for `move_pointer`; None when there is none."""
+        got = self._get(f"refs/{name}.json")
+        return (json.loads(got[0]), got[1]) if got else None
+
+    def move_pointer(self, name: str, value: Mapping[str, Any], was: str | None) -> bool:
+        """Swap a pointer; False when somebody else moved it meanwhile. `was`: its ETag, None when there was none."""
+        condition = {"IfMatch": was} if was else {"IfNoneMatch": "*"}
+        return self.put(f"refs/{name}.json", canonical_json(value), **condition)
 
     # Artifacts
 
@@ -206,7 +217,9 @@ class Store:
         folder = self.cache / "artifacts" / ref.digest
         if not folder.is_dir():
             self._into_cache(folder, lambda target: self.fetch(ref, target))
-        return self._raw(folder) if (folder / "listing.json").is_file() else folder
+        if (folder / "listing.json").is_file():
+            return self._raw(json.loads((folder / "listing.json").read_bytes()), folder.name)
+        return folder
 
     def _into_cache(self, folder: Path, fill: Callable[[Path], object]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -224,18 +237,28 @@ class Store:
 
     def pin_raw(self, prefix: str, about: Mapping[str, Any]) -> Ref | None:
         """Pin what lies under a prefix now: names, sizes and ETags, published as a listing. None when it is empty."""
-        objects = [{**item, "key": item["key"].removeprefix(prefix)} for item in self.list(prefix)]
-        if not objects:
+        listing = self._listing(prefix)
+        if not listing["objects"]:
             return None
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "listing.json").write_bytes(canonical_json({"prefix": prefix, "objects": objects}))
-            key = artifact_key("raw", 1, {"prefix": prefix, "objects": objects}, {})
+            Path(folder, "listing.json").write_bytes(canonical_json(listing))
+            key = artifact_key("raw", 1, listing, {})
             ref, _ = self.publish("raw", key, Path(folder), {**about, "params": {"prefix": prefix}})
         return ref
 
-    def _raw(self, pinned: Path) -> Path:
-        listing = json.loads((pinned / "listing.json").read_bytes())
-        folder = self.cache / "raw" / pinned.name
+    def local_copy(self, prefix: str) -> Path:
+        """What lies under a prefix now, as a folder in the cache. Raises BadInput when nothing does."""
+        listing = self._listing(prefix)
+        if not listing["objects"]:
+            raise BadInput(f"store: nothing lies under {prefix} in bucket {self.bucket}")
+        return self._raw(listing, artifact_key("raw", 1, listing, {}))
+
+    def _listing(self, prefix: str) -> dict[str, Any]:
+        objects = [{**item, "key": item["key"].removeprefix(prefix)} for item in self.list(prefix)]
+        return {"prefix": prefix, "objects": objects}
+
+    def _raw(self, listing: Mapping[str, Any], name: str) -> Path:
+        folder = self.cache / "raw" / name
 
         def fill(target: Path) -> None:
             root = target.resolve()
@@ -244,15 +267,12 @@ class Store:
                 path = (root / item["key"]).resolve()
                 if not path.is_relative_to(root):
                     raise BadInput(f"store: raw object {listing['prefix']}{item['key']} lies outside its prefix")
-                got = self._get(listing["prefix"] + item["key"])
-                if got is None or got[1].strip('"') != item["etag"]:
-                    state = "was deleted" if got is None else "was changed"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if state := self._download(listing["prefix"] + item["key"], item["etag"], path):
                     raise BadInput(
                         f"store: {listing['prefix']}{item['key']} {state} after the run pinned it; uploads are never "
                         "to be changed: put it back, or trigger a new run"
                     )
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(got[0])
 
             with ThreadPoolExecutor(TRANSFERS) as pool:
                 list(pool.map(one, listing["objects"]))
@@ -260,6 +280,18 @@ class Store:
         if not folder.is_dir():
             self._into_cache(folder, fill)
         return folder
+
+    def _download(self, key: str, etag: str, path: Path) -> str:
+        """Stream an object to a file, since archives may not fit into memory; says what is wrong, or ''."""
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+        except self.client.exceptions.NoSuchKey:
+            return "was deleted"
+        if answer["ETag"].strip('"') != etag:
+            return "was changed"
+        with path.open("wb") as file:
+            shutil.copyfileobj(answer["Body"], file, 1 << 20)
+        return ""
 
     # Leases
 

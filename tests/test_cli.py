@@ -65,7 +65,7 @@ def test_train_test_and_predict(data_root: Path, few_actors: Path, tmp_path: Pat
 
 
 def test_errors_are_one_line_that_says_the_way_out(tmp_path: Path) -> None:
-    assert "is not a folder" in ser("inspect", "--source_dir", tmp_path / "none", status=1).stderr
+    assert "does not exist" in ser("inspect", "--source_dir", tmp_path / "none", status=1).stderr
     assert "'ser split --source_dir" in ser("train", "--data_root", tmp_path, "--out_dir", "x", status=1).stderr
     bad = tmp_path / "bad.wav"
     bad.write_text("text")

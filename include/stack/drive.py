@@ -65,7 +65,7 @@ def study_uploads(config: Path, variables: Mapping[str, str]) -> list[Upload]:
     uploads = []
     for name in study.used_corpora:
         corpus = study.corpora[name]
-        variable = corpus.reader.upper()
+        variable = Path(corpus.reader).stem.upper().replace("-", "_")
         given = variables.get(variable) or corpus.folder
         if given:
             uploads.append(Upload(_existing(given, f"corpus {name}", variable), f"raw/{name}"))
@@ -82,8 +82,10 @@ def _existing(text: str, what: str, variable: str) -> Path:
     folder = Path(text).expanduser()
     # A configuration's own folders are written relative to the checkout.
     folder = (folder if folder.is_absolute() else CHECKOUT / folder).resolve()
-    if not folder.is_dir():
-        raise StackError(f"{what}: {folder} is no folder: give another one as {variable}=<folder>")
+    if not folder.is_dir() and folder.suffix.lower() not in (".zip", ".tar"):
+        raise StackError(f"{what}: {folder} is no folder, .zip or .tar: give another one as {variable}=<folder>")
+    if not folder.exists():
+        raise StackError(f"{what}: {folder} does not exist: give another one as {variable}=<folder>")
     return folder
 
 

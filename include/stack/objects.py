@@ -48,17 +48,17 @@ def s3_client(state: State, retries: int = 5) -> Any:
 
 
 def upload_folder(client: Any, folder: Path, bucket: str, prefix: str) -> Synced:
-    """Send a folder's files to `s3://bucket/prefix/...`: those that are missing or differ, and delete nothing.
+    """Send a folder's files, or one archive, to `s3://bucket/prefix/...`: what is missing or differs; delete nothing.
 
     A file is the same when its size and MD5 are those of the object (its ETag: nothing is sent in parts).
-    Hidden files, video, motion capture and lossy copies stay behind.
+    Hidden files, links that lead out of the folder, video, motion capture and lossy copies stay behind.
     """
     present: dict[str, tuple[int, str]] = {}
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
         present.update({item["Key"]: (item["Size"], item["ETag"].strip('"')) for item in page.get("Contents", [])})
 
     def send(path: Path) -> bool:
-        key = f"{prefix}/{path.relative_to(folder).as_posix()}"
+        key = f"{prefix}/{path.relative_to(folder).as_posix() if folder.is_dir() else path.name}"
         size, etag = present.get(key, (-1, ""))
         if size == path.stat().st_size and etag == _md5(path):
             return False
@@ -67,7 +67,7 @@ def upload_folder(client: Any, folder: Path, bucket: str, prefix: str) -> Synced
         return True
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        sent = list(pool.map(send, _files(folder)))
+        sent = list(pool.map(send, _files(folder) if folder.is_dir() else [folder]))
     return Synced(files=len(sent), sent=sum(sent))
 
 
@@ -75,8 +75,11 @@ def _files(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _LEFT_OUT_FOLDERS and not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() not in _LEFT_OUT_SUFFIXES:
-                yield Path(root, name)
+            path = Path(root, name)
+            if name.startswith(".") or path.suffix.lower() in _LEFT_OUT_SUFFIXES:
+                continue
+            if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+                yield path
 
 
 def _md5(path: Path) -> str:

@@ -49,8 +49,8 @@ class PackedAudio:
         if len(offsets) != len(ids) + 1 or found != 2 * int(offsets[-1]):
             raise BadInput(f"{samples_path}: {found} bytes do not fit {index_path}: pack the corpus again")
         samples: NDArray[np.int16] = (
-            np.memmap(samples_path, dtype="<i2", mode="r") if found else np.zeros(0, dtype=np.int16)
-        )
+            np.asarray(np.memmap(samples_path, dtype="<i2", mode="r")) if found else np.zeros(0, dtype=np.int16)
+        )  # a plain array is sliced several times as fast as a memmap
         return cls(folder, ids, offsets, samples, {utterance_id: i for i, utterance_id in enumerate(ids)})
 
     def __len__(self) -> int:
@@ -62,7 +62,9 @@ class PackedAudio:
 
     def waveform(self, i: int) -> NDArray[np.float32]:
         """Samples of clip `i`, float32 in [-1, 1]."""
-        return self.samples[self.offsets[i] : self.offsets[i + 1]].astype(np.float32) / np.float32(FULL_SCALE)
+        waveform = self.samples[self.offsets[i] : self.offsets[i + 1]].astype(np.float32)
+        waveform *= np.float32(1 / FULL_SCALE)  # a power of two: as exact as dividing, in half the time
+        return waveform
 
     def index_of(self, utterance_id: str) -> int:
         """Number of the clip with this id.

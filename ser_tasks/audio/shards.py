@@ -1,14 +1,15 @@
 """Audio as 16 kHz mono FLAC bytes in Parquet, one shard a speaker, apart from any label.
 
 The columns follow the `audio: {bytes, path}` convention that the ecosystem's dataset tools read. An annotation changes
-no audio, and a new speaker adds one shard.
+no audio, and a new speaker adds one shard. Beside the shards lies `fingerprints.parquet`, made of the same samples.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -17,55 +18,79 @@ import pyarrow.parquet as pq
 import soundfile
 
 from ser_tasks.audio.decode import SAMPLE_RATE_HZ, THREADS, decode, to_int16
+from ser_tasks.audio.fingerprint import Contour, contour, fingerprints
 from ser_tasks.audio.packed import PackedAudio, write_packed
 from ser_tasks.errors import BadInput
 
+FINGERPRINTS = "fingerprints.parquet"
 SCHEMA = pa.schema(
     [("utterance_id", pa.string()), ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
 )
+FINGERPRINT_SCHEMA = pa.schema(
+    [("utterance_id", pa.string()), ("fingerprint", pa.binary()), ("trimmed_s", pa.float32())]
+)
+
+_BATCH = 256  # clips in memory at a time, and a row group
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip to be put into a shard."""
+    """One clip to be put into a shard; `path` is what its source calls it."""
 
     utterance_id: str
     speaker_id: str
     path: str
 
 
-def write_shards(clips: Iterable[Clip], root: Path, out: Path) -> None:
-    """Write `out/<speaker_id>.parquet` for every speaker.
+def shard_name(speaker_id: str) -> str:
+    """File name of a speaker's shard: whatever the name of the speaker, it is one of a file, and its own."""
+    name = f"{quote(speaker_id, safe='')}.parquet"
+    return f"%{ord(name[0]):02X}{name[1:]}" if name == FINGERPRINTS else name
+
+
+def write_shards(clips: Iterable[Clip], read: Callable[[str], bytes], out: Path) -> None:
+    """Write a shard for every speaker, and the fingerprints of all clips.
 
     Args:
-        clips: What to pack; `path` is relative to `root`.
-        root: The corpus folder.
+        clips: What to pack.
+        read: Gives the bytes of a path; called by several threads.
         out: Where the shards go; must exist.
+
+    Raises:
+        BadInput: A file is no longer what it was when it was scanned.
     """
     by_speaker: dict[str, list[Clip]] = {}
     for clip in clips:
         by_speaker.setdefault(clip.speaker_id, []).append(clip)
-    with ThreadPoolExecutor(THREADS) as pool:
+    with (
+        ThreadPoolExecutor(THREADS) as pool,
+        pq.ParquetWriter(out / FINGERPRINTS, FINGERPRINT_SCHEMA, compression="none") as prints,
+    ):
         for speaker, members in sorted(by_speaker.items()):
             members.sort(key=lambda clip: clip.utterance_id)
-            flacs = list(pool.map(lambda clip: _flac(root / clip.path), members))
-            table = pa.table(
-                {
-                    "utterance_id": [clip.utterance_id for clip in members],
-                    "audio": [
-                        {"bytes": flac, "path": f"{clip.utterance_id}.flac"}
-                        for clip, flac in zip(members, flacs, strict=True)
-                    ],
-                },
-                schema=SCHEMA,
-            )
-            pq.write_table(table, out / f"{speaker}.parquet", compression="none")  # FLAC does not shrink further
+            with pq.ParquetWriter(out / shard_name(speaker), SCHEMA, compression="none") as shard:  # FLAC is dense
+                for i in range(0, len(members), _BATCH):
+                    batch = members[i : i + _BATCH]
+                    ids = [clip.utterance_id for clip in batch]
+                    packed = list(pool.map(lambda clip: _pack(read(clip.path), clip.path), batch))
+                    audio = [
+                        {"bytes": flac, "path": f"{name}.flac"} for name, (flac, _) in zip(ids, packed, strict=True)
+                    ]
+                    shard.write_table(pa.table({"utterance_id": ids, "audio": audio}, schema=SCHEMA))
+                    prints.write_table(_fingerprints(ids, [shape for _, shape in packed]))
 
 
-def _flac(path: Path) -> bytes:
+def _pack(body: bytes, name: str) -> tuple[bytes, Contour]:
+    samples = to_int16(decode(body, name).samples)
     buffer = io.BytesIO()
-    soundfile.write(buffer, to_int16(decode(path).samples), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
+    soundfile.write(buffer, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue(), contour(samples.astype(np.float32) / np.float32(32768))
+
+
+def _fingerprints(ids: Sequence[str], contours: Sequence[Contour]) -> pa.Table:
+    lengths = [each.trimmed_s for each in contours]
+    columns = {"utterance_id": ids, "fingerprint": fingerprints(contours), "trimmed_s": lengths}
+    return pa.table(columns, schema=FINGERPRINT_SCHEMA)
 
 
 def read_shards(folder: Path, speakers: Sequence[str] | None = None) -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
@@ -78,17 +103,22 @@ def read_shards(folder: Path, speakers: Sequence[str] | None = None) -> Iterator
     Raises:
         BadInput: A named speaker has no shard.
     """
-    paths = (
-        sorted(folder.glob("*.parquet")) if speakers is None else [folder / f"{s}.parquet" for s in sorted(speakers)]
-    )
+    if speakers is None:
+        speakers = [unquote(path.stem) for path in folder.glob("*.parquet") if path.name != FINGERPRINTS]
     with ThreadPoolExecutor(THREADS) as pool:
-        for path in paths:
+        for speaker in sorted(speakers):
+            path = folder / shard_name(speaker)
             if not path.is_file():
-                raise BadInput(f"{folder} has no shard of speaker {path.stem}: run the step 'pack' again")
-            table = pq.read_table(path)
-            bodies = [row["bytes"] for row in table.column("audio").to_pylist()]
-            clips = pool.map(lambda body: soundfile.read(io.BytesIO(body), dtype="int16")[0], bodies)
-            yield from zip(table.column("utterance_id").to_pylist(), clips, strict=True)
+                raise BadInput(f"{folder} has no shard of speaker {speaker}: run the step 'pack' again")
+            with pq.ParquetFile(path) as shard:
+                for batch in shard.iter_batches(_BATCH):
+                    clips = pool.map(_samples, batch.column("audio").field("bytes").to_pylist())
+                    yield from zip(batch.column("utterance_id").to_pylist(), clips, strict=True)
+
+
+def _samples(flac: bytes) -> npt.NDArray[np.int16]:
+    samples: npt.NDArray[np.int16] = soundfile.read(io.BytesIO(flac), dtype="int16")[0]
+    return samples
 
 
 def unpack(folder: Path, target: Path, speakers: Sequence[str] | None = None) -> PackedAudio:

@@ -14,7 +14,10 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     """Inputs: cnn, wav2vec2 (predictions). Params: corpus, labels, resamples, seed, note."""
     first, second = (test_confusion(inputs[name], params["labels"]) for name in ("cnn", "wav2vec2"))
     difference = uar_difference(first, second, params["resamples"], params["seed"])
-    if params["note"]:
+    taint = json.loads((inputs["cnn"] / "protocol.json").read_text())["taint"]
+    if taint:
+        verdict = f"no verdict: {taint}"
+    elif params["note"]:
         verdict = f"no verdict: wav2vec2 is {params['note']}"
     elif difference.low > 0:
         verdict = "wav2vec2 is better"

@@ -31,11 +31,13 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     by_speaker = test_confusion(inputs["predictions"], labels)
     confusion = by_speaker.sum(axis=0)
     spec = json.loads((inputs["model"] / "model.json").read_text())
+    protocol = json.loads((inputs["predictions"] / "protocol.json").read_text())
     present = confusion.sum(axis=1) > 0
     metrics = {
         "model": params["model"],
         "title": spec["title"],
-        "note": spec["note"],
+        "note": "; ".join(part for part in (spec["note"], protocol["taint"]) if part),
+        "protocol": protocol["description"],
         "corpus": params["corpus"],
         "relation": params["relation"],
         "role": "test",

@@ -1,5 +1,6 @@
-"""Step `predict`: a model and one corpus -> predictions.parquet (utterance, target, role, probabilities)."""
+"""Step `predict`: a model and one corpus -> predictions.parquet (utterance, target, role, probabilities), protocol."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from ser_tasks.models.files import load_model
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """Inputs: model, split, audio. Params: corpus. Predicts dev, gate and test clips, never training clips."""
     model, spec = load_model(inputs["model"])
-    split = pd.concat([pd.read_parquet(inputs["split"] / name) for name in ("fit.parquet", "held_out.parquet")])
+    parts = [pd.read_parquet(inputs["split"] / f"{name}.parquet") for name in ("fit", "gate", "test")]
+    split = pd.concat([part for part in parts if len(part)])
     rows = split[(split["corpus"] == params["corpus"]) & (split["role"] != "train")].sort_values("utterance_id")
     if rows.empty:
         raise BadInput(f"predict: the split holds no clip of {params['corpus']} to predict")
@@ -24,3 +26,4 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     columns = {f"p_{label}": probabilities[:, i] for i, label in enumerate(spec.labels)}
     frame = rows[["utterance_id", "corpus", "speaker_id", "role"]].assign(target=rows["label"], **columns)
     frame.to_parquet(out / "predictions.parquet", index=False)
+    shutil.copyfile(inputs["split"] / "protocol.json", out / "protocol.json")

@@ -27,6 +27,8 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     for corpus, folder in _about(inputs, "scan").items():
         shutil.copyfile(folder / "rejected.csv", out / "data" / file_name("rejected", f"{corpus}.csv"))
         shutil.copyfile(folder / "left_out.csv", out / "data" / file_name("left-out", f"{corpus}.csv"))
+    for corpus, folder in _about(inputs, "validation").items():
+        shutil.copyfile(folder / "docs" / "index.html", out / "data" / file_name("validation", f"{corpus}.html"))
     shutil.copyfile(inputs["split"] / "left_out.csv", out / "data" / "left-out-of-split.csv")
     (out / "index.html").write_text(render_page(found), encoding="utf-8")
 
@@ -47,6 +49,7 @@ def _read(inputs: Mapping[str, Path], params: Mapping[str, Any]) -> Findings:
         scans=each("scan", "summary.json"),
         validations=each("validation", "results.json"),
         audit=_json(inputs["split"] / "audit.json"),
+        protocol=_json(inputs["split"] / "protocol.json"),
         left_out=pd.read_csv(inputs["split"] / "left_out.csv"),
         figures=[
             figure | {"source": _data_uri(inputs["figures"] / figure["png"])}

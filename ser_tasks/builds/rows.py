@@ -19,9 +19,9 @@ def unpacked(shards: Path, speakers: Sequence[str] | None = None) -> Iterator[Pa
         yield unpack(shards, Path(folder), speakers)
 
 
-def rows_to_fit(split: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train and dev rows. The file with gate and test rows is not opened."""
-    frame = pd.read_parquet(split / "fit.parquet")
+def rows_to_fit(rows: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train and dev rows, out of the step `rows`, which hands over no others."""
+    frame = pd.read_parquet(rows / "rows.parquet")
     return frame[frame["role"] == "train"], frame[frame["role"] == "dev"]
 
 

@@ -1,6 +1,7 @@
 """Step `split`: manifests -> who is in train, dev, gate and test; leakage stops the run.
 
-Two files, so that what trains never opens what tests: fit.parquet (train, dev) and held_out.parquet (gate, test).
+A table for each purpose, so that what trains never opens what decides or tests: fit.parquet (train, dev), gate.parquet
+and test.parquet.
 """
 
 import json
@@ -8,31 +9,57 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ser_tasks.data.audit import audit_split
 from ser_tasks.data.manifest import read_manifest
-from ser_tasks.data.split import audit_split, make_split, roles_by_hash, roles_by_list
+from ser_tasks.data.split import (
+    COLUMNS,
+    assign_roles,
+    make_split,
+    protocol,
+    refuse_empty_roles,
+    roles_of_speakers,
+    wanted_roles,
+)
 from ser_tasks.errors import BadInput
+
+TABLES = {"fit": ("train", "dev"), "gate": ("gate",), "test": ("test",)}
+SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: scan/<corpus>. Params: train_corpus, labels, across, split."""
-    manifests = {
-        name.removeprefix("scan/"): read_manifest(folder / "manifest.parquet") for name, folder in inputs.items()
-    }
-    train_corpus = params["train_corpus"]
-    speakers = list(manifests[train_corpus]["speaker_id"])
-    how = params["split"]
-    roles = (
-        roles_by_hash(speakers, train_corpus, how["shares"])
-        if how["policy"] == "hash"
-        else roles_by_list(speakers, how["speakers"])
-    )
+    """Inputs: scan/<corpus>, pack/<corpus> (optional). Params: train_corpus, labels, across, split, roster.
+
+    Raises:
+        BadInput: The policy does not fit the corpus, a role lacks a class, or the audit finds a leak.
+    """
+    how, train_corpus, roster = params["split"], params["train_corpus"], params["roster"]
     maps = {test["corpus"]: test["label_map"] for test in params["across"]}
+    corpora = list(dict.fromkeys([train_corpus, *maps]))
+    manifests = {corpus: read_manifest(inputs[f"scan/{corpus}"] / "manifest.parquet") for corpus in corpora}
+    roles = assign_roles(manifests[train_corpus], train_corpus, how, roster)
     split, left_out = make_split(manifests, train_corpus, params["labels"], maps, roles)
-    audit = audit_split(split)
-    if audit["leaks"]:
-        raise BadInput(f"split: {len(audit['leaks'])} leak(s) between roles. " + " | ".join(audit["leaks"][:5]))
-    fit = split["role"].isin(["train", "dev"])
-    split[fit].to_parquet(out / "fit.parquet", index=False)
-    split[~fit].to_parquet(out / "held_out.parquet", index=False)
+    refuse_empty_roles(split, corpora, params["labels"], wanted_roles(how))
+    said = protocol(how, train_corpus, roster, split)
+    audit = audit_split(split, _fingerprints(inputs, corpora), said["speaker_dependent"])
+    if leaks := audit["leaks"]:
+        raise BadInput(
+            f"split: {len(leaks)} leak(s) between roles: {' | '.join(leaks[:5])}. Take the copies out of the corpus "
+            "or give the speakers concerned one role (split.policy: speakers)"
+        )
+    for name, its in TABLES.items():
+        rows = split.loc[split["role"].isin(its), COLUMNS]
+        pq.write_table(pa.Table.from_pandas(rows, SCHEMA, preserve_index=False), out / f"{name}.parquet")
     left_out.to_csv(out / "left_out.csv", index=False)
-    (out / "audit.json").write_text(json.dumps(audit, indent=1))
+    for name, value in (("audit", audit), ("protocol", said), ("roles", roles_of_speakers(split))):
+        (out / f"{name}.json").write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _fingerprints(inputs: Mapping[str, Path], corpora: list[str]) -> pd.DataFrame | None:
+    """Of every corpus whose packed audio has them; None when none has."""
+    files = {name: inputs[f"pack/{name}"] / "fingerprints.parquet" for name in corpora if f"pack/{name}" in inputs}
+    frames = [pd.read_parquet(file).assign(corpus=name) for name, file in files.items() if file.is_file()]
+    return pd.concat(frames, ignore_index=True) if frames else None

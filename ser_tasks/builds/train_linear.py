@@ -20,19 +20,19 @@ STRENGTHS = (1.0, 0.1, 0.01)
 
 
 def build_baseline(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: split, audio. Params: labels, seed, title."""
+    """Inputs: rows, audio. Params: labels, seed, title."""
     _train(ModelSpec("baseline", {}, params["labels"], title=params["title"]), None, inputs, params, out)
 
 
 def build_probe(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: split, audio, encoder. Params: labels, seed, title."""
+    """Inputs: rows, audio, encoder. Params: labels, seed, title."""
     _train(ModelSpec("probe", {}, params["labels"], title=params["title"]), inputs["encoder"], inputs, params, out)
 
 
 def _train(
     spec: ModelSpec, encoder: Path | None, inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path
 ) -> None:
-    train, dev = rows_to_fit(inputs["split"])
+    train, dev = rows_to_fit(inputs["rows"])
     speakers = sorted({*train["speaker_id"], *dev["speaker_id"]})
     model: Any = build_model(spec, encoder, params["seed"])
     with unpacked(inputs["audio"], speakers) as audio:

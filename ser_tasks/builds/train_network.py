@@ -12,12 +12,12 @@ from ser_tasks.training.fit import FitOptions, fit
 
 
 def build_cnn(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: split, audio. Params: labels, seed, title, note, options, fit."""
+    """Inputs: rows, audio. Params: labels, seed, title, note, options, fit."""
     _train(ModelSpec("cnn", params["options"], params["labels"], title=params["title"]), None, inputs, params, out)
 
 
 def build_wav2vec2(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: split, audio, encoder (optional). Params: as build_cnn, offline_encoder, freeze_feature_encoder."""
+    """Inputs: rows, audio, encoder (optional). Params: as build_cnn, offline_encoder, freeze_feature_encoder."""
     options: dict[str, Any] = {"freeze_feature_encoder": params["freeze_feature_encoder"]}
     if "encoder" not in inputs:
         options["encoder"] = {"random": params["offline_encoder"]}
@@ -28,7 +28,7 @@ def build_wav2vec2(inputs: Mapping[str, Path], params: Mapping[str, Any], out: P
 def _train(
     spec: ModelSpec, encoder: Path | None, inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path
 ) -> None:
-    train, dev = rows_to_fit(inputs["split"])
+    train, dev = rows_to_fit(inputs["rows"])
     speakers = sorted({*train["speaker_id"], *dev["speaker_id"]})
     model = build_model(spec, encoder, params["seed"])
     with unpacked(inputs["audio"], speakers) as audio:

@@ -1,47 +1,96 @@
-"""The readers by name, and which of them a folder's layout fits."""
+"""The corpora that are described, and which of them a folder's names fit."""
 
-from collections.abc import Callable
-from pathlib import Path
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
 
-from ser_tasks.corpora import crema_d, iemocap, ravdess
-from ser_tasks.corpora.entry import DEMO_MARKER, Reading, audio_files
+from ser_tasks.corpora.described import CLIPS, read_described
+from ser_tasks.corpora.description import check_description, known_names, read_description
+from ser_tasks.corpora.entry import DEMO_MARKER, Reading
+from ser_tasks.corpora.source import Source
 from ser_tasks.errors import BadInput
 
-READERS: dict[str, Callable[[Path], Reading]] = {
-    "crema_d": crema_d.read_crema_d,
-    "ravdess": ravdess.read_ravdess,
-    "iemocap": iemocap.read_iemocap,
-}
+LOOKED_AT = 500
+"""So many files, spread over a corpus, tell what it is."""
 
 
-def read_corpus(reader: str, root: Path) -> Reading:
-    """Read a corpus folder's layout. Raises BadInput when it holds no audio or nothing that fits the layout."""
-    if reader not in READERS:
-        raise BadInput(f"corpora: there is no reader {reader!r}; there are: {', '.join(READERS)}")
-    if not root.is_dir():
-        raise BadInput(f"corpora: {root} is not a folder")
-    reading = READERS[reader](root)
-    if (root / DEMO_MARKER).is_file():
+def load_description(name: str) -> dict[str, Any]:
+    """A corpus's description, checked, as JSON values: it goes into artifacts' keys.
+
+    Args:
+        name: Of a file in include/corpora (or $SER_CORPORA), or a path that ends in .yaml.
+
+    Returns:
+        The fields of `ser_tasks.corpora.description.Description`, among them name, title, licence, commercial_use,
+        citation, language, and speakers (official roster: speaker to sex or None).
+
+    Raises:
+        BadInput: There is none of that name, or it has faults, each named with its place.
+    """
+    return read_description(name).model_dump(mode="json", by_alias=True)
+
+
+def read_corpus(description: Mapping[str, Any], source: Source) -> Reading:
+    """Read a corpus as its description says, before any audio is decoded.
+
+    Args:
+        description: From `load_description`.
+        source: From `open_source`.
+
+    Returns:
+        Every audio file that the source lists: as an entry, or rejected or left out with a reason. What it could not
+        list is in `source.problems`.
+
+    Raises:
+        BadInput: Nothing in the source fits the description.
+    """
+    about = check_description(description, str(description.get("name", "description")))
+    reading = read_described(about, source)
+    if _is_demo(source):
         reading.licence, reading.citation = "CC0 1.0, synthetic", "synthetic speech made by this project"
     if not reading.entries:
-        first = next(iter(reading.rejected + reading.left_out), None)
+        first = next(iter(source.problems + reading.rejected + reading.left_out), None)
         found = f"none of its files fits, the first is {first[0]} ({first[1]})" if first else "it holds no audio files"
-        raise BadInput(f"corpora: {root} is no {reader} folder: {found}")
+        raise BadInput(f"corpora: {source.root} is no {about.name} folder: {found}")
     return reading
 
 
-def detect_reader(root: Path) -> str:
-    """The reader whose layout fits most of a folder's first files. Raises BadInput when none fits."""
-    stems = [(path, Path(path).stem) for path in audio_files(root)[:500]]
-    fits = {
-        "crema_d": sum(bool(crema_d.GRAMMAR.fullmatch(stem)) for _, stem in stems),
-        "ravdess": sum(bool(ravdess.GRAMMAR.fullmatch(stem)) for _, stem in stems),
-        "iemocap": sum(bool(iemocap.TURN.fullmatch(stem)) for _, stem in stems),
-    }
-    best = max(fits, key=lambda name: fits[name])
-    if not fits[best]:
+def detect_reader(source: Source) -> str:
+    """Name of the description whose file names fit most of a corpus.
+
+    Raises:
+        BadInput: None fits, or two fit equally well.
+    """
+    clips = [file.path for file in source.files if file.path.lower().endswith(CLIPS)]
+    stems = [PurePosixPath(path).stem for path in clips[:: max(1, len(clips) // LOOKED_AT)]]
+    fits = {}
+    for name in known_names():
+        about = read_description(name)
+        if about.names:
+            pattern = re.compile(about.names.pattern)
+            fits[name] = sum(pattern.fullmatch(stem) is not None for stem in stems)
+    most = max(fits.values(), default=0)
+    best = [name for name, fit in fits.items() if fit == most]
+    if not most:
+        first = f", such as {clips[0]}," if clips else ""
         raise BadInput(
-            f"corpora: {root} holds {len(stems)} audio files, and none is named as in {', '.join(READERS)}: "
-            "give the folder that holds AudioWAV/, Actor_NN/ or SessionN/"
+            f"corpora: {source.root} holds {len(clips)} audio files{first} and none is named as in {', '.join(fits)}: "
+            "name the description (--reader), or write one: include/corpora/example_tsv.yaml shows how"
         )
-    return best
+    if len(best) > 1:
+        raise BadInput(
+            f"corpora: the names in {source.root} fit {' and '.join(best)} equally well: name one of them (--reader)"
+        )
+    return best[0]
+
+
+def _is_demo(source: Source) -> bool:
+    """Whether the marker of this project's own synthetic corpora lies there, and is one."""
+    path = source.find(DEMO_MARKER)
+    try:
+        marker = json.loads(source.read(path)) if path else None
+    except (BadInput, ValueError):
+        return False
+    return isinstance(marker, dict) and str(marker.get("corpus", "")).startswith("demo_")

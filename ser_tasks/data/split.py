@@ -1,36 +1,134 @@
-"""Who is in train, dev, gate and test: always by speaker, and the audit that fails a run on leakage."""
+"""Who is in train, dev, gate and test: by speaker, decided by names alone, so that a corpus that grows moves nobody."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from ser_tasks.errors import BadInput
 
 ROLES = ("train", "dev", "gate", "test")
+COLUMNS = ["utterance_id", "corpus", "speaker_id", "sha256", "sentence_id", "sex", "session", "label", "role"]
+"""Of every table of a split, all of them text."""
+TAINT = "speaker-dependent split: the same people are in train and test; not comparable with speaker-disjoint results"
+UNUSABLE = {"same audio, other label": "conflicting labels on the same audio", "no sound": "digital silence"}
+"""Part of a known issue to the reason why nothing is learned from such a clip; it stays where results are measured."""
+
+Part = TypeVar("Part", bound=Hashable)
+Roster = Mapping[str, str | None]
+"""The official speakers of a corpus, whether their clips are here or not, each with a sex or None."""
 
 
-def roles_by_hash(speakers: Sequence[str], corpus: str, shares: Mapping[str, float]) -> dict[str, str]:
-    """A role for each speaker from a hash of its name alone: adding speakers never moves an existing one.
+def _draw(name: str) -> float:
+    """A number from 0 to below 1, the same for the same name everywhere and always."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+
+
+def largest_remainder(count: int, shares: Mapping[Part, float]) -> dict[Part, int]:
+    """Whole numbers that add up to `count` and are closest to the shares (Hamilton's method; ties go to the first)."""
+    quotas = {part: round(count * share, 9) for part, share in shares.items()}
+    seats = {part: int(quota) for part, quota in quotas.items()}
+    for part in sorted(shares, key=lambda part: seats[part] - quotas[part])[: count - sum(seats.values())]:
+        seats[part] += 1
+    return seats
+
+
+def evenly(seats: Mapping[Part, int]) -> list[Part]:
+    """A sequence with so many of each part, in which every beginning has its share of each, rounded up or down.
+
+    Earliest deadline first over the windows of P-fair scheduling (Baruah et al. 1996, Algorithmica 15): seat k of a
+    part with share s has its place between floor(k / s) and ceil((k + 1) / s).
+    """
+    total, given = sum(seats.values()), dict.fromkeys(seats, 0)
+    sequence = []
+    for place in range(total):
+        ready = [part for part, n in seats.items() if given[part] < n and given[part] * total // n <= place]
+        part = min(ready, key=lambda part: -(-(given[part] + 1) * total // seats[part]))
+        given[part] += 1
+        sequence.append(part)
+    return sequence
+
+
+def deal(speakers: Sequence[str], corpus: str, shares: Mapping[Part, float], roster: Roster) -> dict[str, Part]:
+    """A part for each speaker that depends neither on the other speakers nor on the clips that are here.
 
     Args:
         speakers: Names; order and repetition do not matter.
         corpus: Part of the hash, so that equal names in two corpora are independent.
-        shares: Expected share of speakers a role; adds up to 1.
+        shares: Expected share of the speakers a part; they add up to 1.
+        roster: Dealt as a whole, sex by sex in the order of a hash of the names: the parts get their shares of it, and
+            each sex its share of every part, rounded. Speakers outside get a part by a hash of their name alone.
     """
-    roles = {}
-    for speaker in sorted(set(speakers)):
-        draw = int.from_bytes(hashlib.sha256(f"{corpus}/{speaker}".encode()).digest()[:8], "big") / 2**64
-        below = 0.0
-        for role in ROLES:
-            below += shares.get(role, 0.0)
-            if draw < below:
-                roles[speaker] = role
-                break
-        else:
-            roles[speaker] = "train"  # draw within rounding of 1
-    return roles
+    order = sorted(roster, key=lambda name: (roster[name] or "", _draw(f"{corpus}/{name}")))
+    dealt = dict(zip(order, evenly(largest_remainder(len(order), shares)), strict=True))
+    return {
+        name: dealt[name] if name in dealt else _part_at(_draw(f"{corpus}/{name}"), shares)
+        for name in sorted(set(speakers))
+    }
+
+
+def _part_at(draw: float, shares: Mapping[Part, float]) -> Part:
+    below = 0.0
+    for part, share in shares.items():
+        below += share
+        if draw < below:
+            return part
+    return part  # the draw lies within rounding of 1
+
+
+def roles_by_hash(
+    speakers: Sequence[str], corpus: str, shares: Mapping[str, float], roster: Roster | None = None
+) -> dict[str, str]:
+    """Hold-out: roles by their shares (role to share, 0 for none). See `deal`."""
+    return deal(speakers, corpus, {role: shares[role] for role in ROLES if shares.get(role)}, roster or {})
+
+
+def roles_by_fold(
+    speakers: Sequence[str], corpus: str, folds: int, fold: int, gate_fold: bool, roster: Roster | None = None
+) -> dict[str, str]:
+    """K-fold: fold `fold` is test, the next one dev, the one after gate where `gate_fold`, the rest train."""
+    role = {fold: "test", (fold + 1) % folds: "dev"} | ({(fold + 2) % folds: "gate"} if gate_fold else {})
+    dealt = deal(speakers, corpus, dict.fromkeys(range(folds), 1 / folds), roster or {})
+    return {speaker: role.get(part, "train") for speaker, part in dealt.items()}
+
+
+def roles_by_session(manifest: pd.DataFrame, corpus: str, session: str, dev_session: str = "") -> dict[str, str]:
+    """Leave one session out: all speakers of `session` are test, those of `dev_session` dev, the rest train.
+
+    Args:
+        manifest: Of the corpus.
+        corpus: Its name.
+        session: As in the manifest.
+        dev_session: Empty for the one after `session`, sessions in the order of their names (2 before 10), the first
+            after the last.
+
+    Raises:
+        BadInput: Clips without a session, fewer than three sessions, no such session, or a speaker in two.
+    """
+    pairs = manifest[["speaker_id", "session"]].drop_duplicates()
+    if pairs["session"].isna().any():
+        raise BadInput(f"split: {corpus} has clips without a session: take another split.policy, such as kfold")
+    if twice := sorted(set(pairs.loc[pairs["speaker_id"].duplicated(), "speaker_id"])):
+        raise BadInput(
+            f"split: of {corpus}, {_names(twice)} speak in more than one session: sessions do not keep speakers apart "
+            "here; take split.policy: kfold"
+        )
+    sessions = sorted(set(pairs["session"]), key=_natural)
+    for wanted in filter(None, (session, dev_session)):
+        if wanted not in sessions:
+            raise BadInput(f"split: {corpus} has no session {wanted!r}: it has {', '.join(sessions)}")
+    if len(sessions) < 3:
+        raise BadInput(f"split: {corpus} has {len(sessions)} session(s): train, dev and test need one each")
+    dev = dev_session or sessions[(sessions.index(session) + 1) % len(sessions)]
+    role = {session: "test", dev: "dev"}
+    return {name: role.get(its, "train") for name, its in zip(pairs["speaker_id"], pairs["session"], strict=True)}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts Session2 before Session10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def roles_by_list(speakers: Sequence[str], lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -53,87 +151,153 @@ def roles_by_list(speakers: Sequence[str], lists: Mapping[str, Sequence[str]]) -
     return roles
 
 
+def assign_roles(manifest: pd.DataFrame, corpus: str, how: Mapping[str, Any], roster: Roster) -> pd.Series:
+    """The role of every clip of the training corpus.
+
+    Args:
+        manifest: Of the training corpus.
+        corpus: Its name.
+        how: The configuration's `split`.
+        roster: Its official speakers; may be empty.
+
+    Returns:
+        One role a row of the manifest, with its index.
+
+    Raises:
+        BadInput: A clip has no speaker, or the policy does not fit the corpus.
+    """
+    if (nobody := manifest["speaker_id"].isna()).any():
+        first = manifest.loc[nobody, "utterance_id"].iloc[0]
+        raise BadInput(f"split: {int(nobody.sum())} clip(s) of {corpus} have no speaker, {first} among them")
+    speakers: list[str] = manifest["speaker_id"].unique().tolist()
+    policy = how["policy"]
+    if policy == "speaker_dependent":
+        # By content, not by id: two copies of a clip would otherwise be learned from and tested on.
+        shares = {role: how["shares"][role] for role in ROLES if role != "gate" and how["shares"].get(role)}
+        shares = {role: share / sum(shares.values()) for role, share in shares.items()}
+        drawn = [_part_at(_draw(f"{corpus}/{digest}"), shares) for digest in manifest["sha256"]]
+        return pd.Series(drawn, index=manifest.index, dtype="str")
+    if policy == "hash":
+        roles = roles_by_hash(speakers, corpus, how["shares"], roster)
+    elif policy == "kfold":
+        roles = roles_by_fold(speakers, corpus, how["folds"], how["fold"], how["gate_fold"], roster)
+    elif policy == "leave_one_session_out":
+        roles = roles_by_session(manifest, corpus, how["session"], how["dev_session"])
+    else:
+        roles = roles_by_list(speakers, how["speakers"])
+    return manifest["speaker_id"].map(roles)
+
+
 def make_split(
     manifests: Mapping[str, pd.DataFrame],
     train_corpus: str,
     labels: Sequence[str],
     label_maps: Mapping[str, Mapping[str, str]],
-    roles: Mapping[str, str],
+    roles: pd.Series,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give every utterance of the study a role and a label.
+    """Give every utterance of the study a role and a label, or a reason why it is left out.
 
     Args:
         manifests: Corpus name to manifest: the training corpus, and those tested across.
         train_corpus: The one that is split by `roles`; every other corpus is test as a whole.
         labels: The study's classes, in the order of the models' outputs.
         label_maps: Corpus name to map of emotions, applied before `labels`.
-        roles: Speaker of the training corpus to role.
+        roles: Role of each clip of the training corpus, from `assign_roles`.
 
     Returns:
-        (split, left_out): split has utterance_id, corpus, speaker_id, label, role, sha256, sentence_id, sex;
-        left_out has utterance_id, corpus, reason.
-
-    Raises:
-        BadInput: A role that is needed has no clip of some class.
+        (split, left_out): split has `COLUMNS`; left_out has utterance_id, corpus, reason.
     """
     kept, left = [], []
     for corpus, manifest in manifests.items():
-        label = manifest["emotion"].replace(dict(label_maps.get(corpus, {})))
-        role = manifest["speaker_id"].map(roles) if corpus == train_corpus else pd.Series("test", index=manifest.index)
-        frame = manifest[["utterance_id", "corpus", "speaker_id", "sha256", "sentence_id", "sex"]].assign(
-            label=label, role=role
-        )
-        reason = pd.Series(None, index=frame.index, dtype=object)
-        reason[~label.isin(labels)] = "emotion " + label + " is not among the study's labels"
-        conflicting = manifest["known_issue"].fillna("").str.contains("same audio, other label")
-        reason[conflicting & role.isin(["train", "dev"])] = "conflicting labels on the same audio"
+        emotion = manifest["emotion"].fillna("(none)")
+        label = emotion.map(dict(label_maps.get(corpus, {}))).fillna(emotion).astype("str")
+        role = roles if corpus == train_corpus else pd.Series("test", index=manifest.index, dtype="str")
+        frame = manifest[COLUMNS[:-2]].assign(label=label, role=role)
+        reason = pd.Series(None, index=frame.index, dtype="str")
+        issue = manifest["known_issue"].fillna("")
+        for part, why in UNUSABLE.items():
+            reason[issue.str.contains(part, regex=False) & role.isin(["train", "dev"])] = why
+        outside = ~label.isin(labels)
+        reason[outside] = "emotion " + label[outside] + " is not among the study's labels"
         kept.append(frame[reason.isna()])
         left.append(frame.assign(reason=reason)[reason.notna()][["utterance_id", "corpus", "reason"]])
-    split = pd.concat(kept, ignore_index=True)
-    for needed in ("train", "dev", "test"):
-        present = set(split.loc[(split["corpus"] == train_corpus) & (split["role"] == needed), "label"])
-        if missing := [label for label in labels if label not in present]:
+    return pd.concat(kept, ignore_index=True), pd.concat(left, ignore_index=True)
+
+
+def wanted_roles(how: Mapping[str, Any]) -> list[str]:
+    """The roles that a split's configuration asks for."""
+    gate = {
+        "hash": how["shares"].get("gate"), "kfold": how["gate_fold"], "speakers": how["speakers"].get("gate"),
+    }.get(how["policy"])  # fmt: skip
+    return [role for role in ROLES if role != "gate" or gate]
+
+
+def refuse_empty_roles(
+    split: pd.DataFrame, corpora: Sequence[str], labels: Sequence[str], wanted: Sequence[str]
+) -> None:
+    """Raise BadInput when a role that is asked for lacks a class, or a corpus tested across has no clip at all.
+
+    Args:
+        split: From `make_split`.
+        corpora: The training corpus first, then those tested across.
+        labels: The study's classes.
+        wanted: Roles of the training corpus that are asked for.
+    """
+    train_corpus, present = corpora[0], split[["corpus", "role", "label"]].drop_duplicates()
+    trained = present[present["corpus"] == train_corpus]
+    if unheard := [label for label in labels if label not in set(trained["label"])]:
+        raise BadInput(f"split: {train_corpus} has no clip of {', '.join(unheard)}: take it out of emotion.labels")
+    for role in wanted:
+        heard = set(trained.loc[trained["role"] == role, "label"])
+        if missing := [label for label in labels if label not in heard]:
+            lacking = f"of {', '.join(missing)}" if heard else "at all"
             raise BadInput(
-                f"split: role {needed} of {train_corpus} has no clip of {', '.join(missing)}: "
-                "change split in the config"
+                f"split: role {role} of {train_corpus} has no clip {lacking}: "
+                "ask for fewer roles (split.shares without gate, fewer split.folds), or name the speakers of each role "
+                "(split.policy: speakers)"
             )
-    return split, pd.concat(left, ignore_index=True)
+    for corpus in corpora[1:]:
+        if corpus not in set(present["corpus"]):
+            raise BadInput(f"split: no clip of {corpus} has one of the study's labels: give emotion.across a label_map")
 
 
-def _by_path(counts: "pd.Series[int]") -> dict[str, int]:
-    """Counts with their index levels joined: corpus/role/label."""
-    keys = counts.index.to_frame().astype(str).agg("/".join, axis=1)
-    return dict(zip(keys, counts.astype(int).tolist(), strict=True))
+def roles_of_speakers(split: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Corpus to speaker to role, sorted; speakers in several roles (a speaker-dependent split) are not in it."""
+    people = split[["corpus", "speaker_id", "role"]].drop_duplicates()
+    people = people[~people.duplicated(["corpus", "speaker_id"], keep=False)].sort_values(["corpus", "speaker_id"])
+    roles: dict[str, dict[str, str]] = {corpus: {} for corpus in split["corpus"].unique()}
+    for corpus, speaker, role in people.itertuples(index=False):
+        roles[corpus][speaker] = role
+    return roles
 
 
-def audit_split(split: pd.DataFrame) -> dict[str, Any]:
-    """Look for leakage between roles.
+def protocol(how: Mapping[str, Any], train_corpus: str, roster: Roster, split: pd.DataFrame) -> dict[str, Any]:
+    """What has to be said wherever a result of this split is quoted.
 
     Returns:
-        `leaks`: a list of sentences, empty when there is none (a speaker or the same bytes in two roles);
-        `report`: what is worth knowing and no leak (shared sentences, counts by role, class and sex).
+        {"policy", "description": one sentence, "speaker_dependent", "taint": empty for a speaker-disjoint split}.
     """
-    leaks = []
-    speaker = split["corpus"] + "/" + split["speaker_id"]
-    for name, roles in split.groupby(speaker)["role"].unique().items():
-        if len(roles) > 1:
-            leaks.append(f"speaker {name} is in {', '.join(sorted(roles))}")
-    for digest, group in split.groupby("sha256"):
-        if group["role"].nunique() > 1:
-            clips = ", ".join(f"{row.corpus}/{row.utterance_id} ({row.role})" for row in group.itertuples())
-            leaks.append(f"the same audio (SHA-256 {str(digest)[:12]}) is in several roles: {clips}")
-    trained = split[split["role"] == "train"]
-    tested = split[split["role"] == "test"]
-    shared = sorted(set(trained["sentence_id"].dropna()) & set(tested["sentence_id"].dropna()))
-    counts = split.groupby(["corpus", "role", "label"]).size()
-    people = split.groupby(["corpus", "role"])["speaker_id"].nunique()
-    sexes = split.fillna({"sex": "unknown"}).groupby(["corpus", "role", "sex"])["speaker_id"].nunique()
+    rows, dependent = split[split["corpus"] == train_corpus], how["policy"] == "speaker_dependent"
+    by_name = "speakers by a hash of their names"
+    if roster:
+        by_name += f", the {len(roster)} of the official list spread evenly by sex"
+    counts = rows["role"].value_counts() if dependent else rows.groupby("role")["speaker_id"].nunique()
+    sizes = ", ".join(f"{counts[role]} {role}" for role in ROLES if role in counts)
+    dev = "".join(rows.loc[rows["role"] == "dev", "session"].dropna().head(1))
+    kind = {
+        "hash": f"speaker-disjoint hold-out, {by_name}",
+        "kfold": f"speaker-disjoint {how['folds']}-fold cross-validation, fold {how['fold']} is test, {by_name}",
+        "leave_one_session_out": f"speaker-disjoint, session {how['session']} is test and {dev} dev",
+        "speakers": "speaker-disjoint hold-out by explicit lists of speakers",
+        "speaker_dependent": "speaker-dependent, clips by a hash of their content",
+    }[how["policy"]]
     return {
-        "leaks": leaks,
-        "report": {
-            "sentences_in_train_and_test": shared,
-            "clips": _by_path(counts),
-            "speakers": _by_path(people),
-            "speakers_by_sex": _by_path(sexes),
-        },
+        "policy": how["policy"],
+        "description": f"{train_corpus}: {kind} ({'clips' if dependent else 'speakers'}: {sizes})",
+        "speaker_dependent": dependent,
+        "taint": TAINT if dependent else "",
     }
+
+
+def _names(names: Sequence[str], shown: int = 5) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -14,15 +14,24 @@ def expectations_folder() -> Path:
 
 
 def load_suite(name: str, bounds: Validation) -> dict[str, Any]:
-    """A suite with the config's bounds put where it says {"$bound": name}. Raises BadInput when there is none."""
+    """A suite with the config's bounds put where it says {"$bound": name}.
+
+    Raises:
+        BadInput: There is no such suite, or it names a bound that the configuration does not have.
+    """
     path = expectations_folder() / f"{name}.json"
     if not path.is_file():
-        raise BadInput(f"validation: {path} does not exist")
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
+        raise BadInput(f"validation: {path} does not exist; in {path.parent} there are: {known}")
     values = bounds.model_dump()
 
     def fill(node: Any) -> Any:
+        if isinstance(node, dict) and "$bound" in node:
+            if node["$bound"] not in values:
+                raise BadInput(f"validation: {path} names the bound {node['$bound']!r}; there are: {', '.join(values)}")
+            return values[node["$bound"]]
         if isinstance(node, dict):
-            return values[node["$bound"]] if "$bound" in node else {key: fill(value) for key, value in node.items()}
+            return {key: fill(value) for key, value in node.items()}
         return [fill(value) for value in node] if isinstance(node, list) else node
 
     filled: dict[str, Any] = fill(json.loads(path.read_text(encoding="utf-8")))

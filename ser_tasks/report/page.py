@@ -31,6 +31,7 @@ class Findings:
         scans: summary.json of each corpus.
         validations: results.json of each corpus.
         audit: audit.json of the split.
+        protocol: protocol.json of the split.
         left_out: left_out.csv of the split: utterance_id, corpus, reason.
         figures: index.json of the figures, each with `source`: the PNG as a data URI.
     """
@@ -44,6 +45,7 @@ class Findings:
     scans: Sequence[Mapping[str, Any]]
     validations: Sequence[Mapping[str, Any]]
     audit: Mapping[str, Any]
+    protocol: Mapping[str, Any]
     left_out: pd.DataFrame
     figures: Sequence[Mapping[str, Any]]
 
@@ -122,10 +124,19 @@ def _validation_in_words(validation: Mapping[str, Any]) -> dict[str, Any]:
     failed = [item for item in expectations if not item["success"]]
     return {
         "corpus": validation["corpus"],
+        "drift": _drift_in_words(validation["drift"]),
         "held": len(expectations) - len(failed),
         "of": len(expectations),
         "warnings": [f"{item['severity']}: it does not hold that {item['rule']}: {_seen(item)}" for item in failed],
     }
+
+
+def _drift_in_words(drift: Any) -> str:
+    """How far a corpus is from the last version that a run accepted."""
+    if isinstance(drift, str):
+        return f"{drift}: nothing to compare with"
+    told = (f"{item['feature']} {_number(item['distance'], 2)}" for item in drift["features"])
+    return f"distance from the last accepted version (0 equal, 1 disjoint): {', '.join(told)}"
 
 
 def _seen(item: Mapping[str, Any]) -> str:
@@ -134,8 +145,9 @@ def _seen(item: Mapping[str, Any]) -> str:
         return f"found {item['observed']}" if item["observed"] is not None else item["error"] or "nothing more is known"
     # A row is a mapping where its table has columns that name it, else a position.
     named = [", ".join(str(value) for value in row.values()) if isinstance(row, dict) else f"row {row}" for row in rows]
-    more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
-    return f"{len(rows)} row{'s' if len(rows) != 1 else ''} ({'; '.join(named[:SHOWN_ROWS])}{more})"
+    n = item.get("unexpected_count", len(rows))  # the rows themselves are a sample
+    more = f" and {n - SHOWN_ROWS} more" if n > SHOWN_ROWS else ""
+    return f"{n} row{'s' if n != 1 else ''} ({'; '.join(named[:SHOWN_ROWS])}{more})"
 
 
 def _split_rows(audit: Mapping[str, Any]) -> list[dict[str, Any]]:

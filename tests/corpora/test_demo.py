@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_tasks.corpora.crema_d import read_crema_d
 from ser_tasks.corpora.demo import (
     CREMA_D_SENTENCES,
     IEMOCAP_SENTENCES,
@@ -15,8 +15,8 @@ from ser_tasks.corpora.demo import (
     make_demo_corpora,
 )
 from ser_tasks.corpora.entry import DEMO_MARKER
-from ser_tasks.corpora.iemocap import read_iemocap
-from ser_tasks.corpora.ravdess import read_ravdess
+from ser_tasks.corpora.readers import detect_reader, load_description, read_corpus
+from ser_tasks.corpora.source import open_source
 from ser_tasks.corpora.synthesis import PHONEMES, SAMPLE_RATE_HZ, Array, Style, Voice, synthesise
 from ser_tasks.errors import BadInput
 
@@ -51,17 +51,22 @@ def pitch_hz(samples: Array) -> float:
 
 
 def test_readers_of_the_true_layouts_take_every_clip(corpora: dict[str, Path]) -> None:
-    crema_d = read_crema_d(corpora["demo_crema_d"])
-    ravdess = read_ravdess(corpora["demo_ravdess"])
-    iemocap = read_iemocap(corpora["demo_iemocap"])
+    sources = [open_source(corpora[f"demo_{name}"]) for name in ("crema_d", "ravdess", "iemocap")]
+    assert [detect_reader(source) for source in sources] == ["crema_d", "ravdess", "iemocap"]
+    readings = [read_corpus(load_description(detect_reader(source)), source) for source in sources]
+    crema_d, ravdess, iemocap = readings
     for reading, clips, speakers in ((crema_d, 72, 2), (ravdess, 60, 2), (iemocap, 48, 2)):
-        assert (reading.rejected, reading.left_out) == ([], [])
+        assert (reading.rejected, reading.left_out, reading.notes) == ([], [], [])
+        assert reading.licence == "CC0 1.0, synthetic"
         assert len(reading.entries) == clips
         assert len({entry.speaker_id for entry in reading.entries}) == speakers
         assert {entry.sex for entry in reading.entries} == {"male", "female"}
     assert all(entry.age and entry.votes for entry in crema_d.entries)
     assert {entry.emotion for entry in ravdess.entries} >= {"calm", "surprised"}
-    assert all(entry.transcript and entry.valence for entry in iemocap.entries)
+    assert all(entry.transcript and entry.valence and entry.raters for entry in iemocap.entries)
+    for entry in crema_d.entries + iemocap.entries:
+        for said in json.loads(entry.votes or "").values():
+            assert sum(said["counts"].values()) == said["responses"] > 0
 
 
 def test_only_the_sentence_ieo_has_levels(corpora: dict[str, Path]) -> None:

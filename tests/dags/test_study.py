@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,30 @@ def test_a_night_without_new_annotations_skips(study_env: dict[str, str]) -> Non
     assert result["tasks"]["new_annotations"] == "success"
     assert {state for name, state in result["tasks"].items() if name != "new_annotations"} == {"skipped"}
     assert "annotations/incoming/ is empty" in result["log"]
+
+
+def emodb_archive(folder: Path, archive: Path) -> None:
+    """The demo's CREMA-D under EmoDB's names, in one .zip: `03a01Wa.wav`."""
+    speakers = ["03", "08", "09", "10", "11"]
+    letters = {"ANG": "W", "DIS": "E", "FEA": "A", "HAP": "F", "NEU": "N", "SAD": "T"}
+    seen: dict[str, int] = {}
+    actors = sorted({path.name[:4] for path in folder.rglob("*.wav")})
+    sentences = sorted({path.name.split("_")[1] for path in folder.rglob("*.wav")})
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.rglob("*.wav")):
+            actor, sentence, emotion, _ = path.stem.split("_")
+            stem = f"{speakers[actors.index(actor)]}a{sentences.index(sentence):02d}{letters[emotion]}"
+            version = seen[stem] = seen.get(stem, -1) + 1
+            file.write(path, f"wav/{stem}{'abcdef'[version]}.wav")
+
+
+def test_a_corpus_described_only_by_yaml_trains_from_an_archive(
+    study_env: dict[str, str], parts: Any, tmp_path: Path
+) -> None:
+    folder = make_demo_corpora(tmp_path, crema_d_actors=5, ravdess_actors=1, iemocap_sessions=1)["demo_crema_d"]
+    emodb_archive(folder, tmp_path / "emodb.zip")
+    upload_folder(s3_client(parts[1]), tmp_path / "emodb.zip", "ser", "raw/emodb")
+    result = run_dag(study_env, "ser_study", {"config": "described"})
+    assert result["state"] == "success", result["log"][-20000:]
+    rows = read_json(parts[1], f"runs/ser_study/{result['run_id']}.json")["summary"]["rows"]
+    assert {(row["corpus"], row["speakers"]) for row in rows} == {("emodb", 1)}

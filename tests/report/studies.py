@@ -188,6 +188,8 @@ def _scan(folder: Path, corpus: str, clips: int, rng: np.random.Generator) -> Pa
             "rejected": 1,
             "left_out": 0,
             "with_known_issue": 0,
+            "missing": 0,
+            "notes": [],
         },
     )
     return folder
@@ -211,7 +213,14 @@ def _validation(folder: Path, corpus: str) -> Path:
         outcome("utterance ids are unique", "critical", True, []),
         outcome("at most 1 % of samples are clipped", "warning", False, loud),
     ]
-    _put(folder / "results.json", {"corpus": corpus, "success": True, "expectations": expectations})
+    drift = {
+        "bound": 0.15,
+        "features": [{"feature": "emotion", "measure": "x", "distance": 0.02, "accepted": 40, "now": 60}],
+    }
+    results = {"corpus": corpus, "success": True, "expectations": expectations, "drift": drift}
+    _put(folder / "results.json", results)
+    (folder / "docs").mkdir()
+    (folder / "docs" / "index.html").write_text("<!doctype html><title>Data Docs</title>")
     return folder
 
 
@@ -227,8 +236,11 @@ def _split(folder: Path, train_corpus: str) -> Path:
         "clips": clips,
         "speakers": speakers,
         "speakers_by_sex": sexes,
+        "remarks": ["ravdess/test has 4 speaker(s): intervals over so few mean little"],
     }
     _put(folder / "audit.json", {"leaks": [], "report": report})
+    protocol = {"policy": "hash", "description": "hold-out by hash", "speaker_dependent": False, "taint": ""}
+    _put(folder / "protocol.json", protocol)
     reason = "emotion surprised is not among the study's labels"
     left = {"utterance_id": ["r1", "r2"], "corpus": ["ravdess", "ravdess"], "reason": [reason, reason]}
     pd.DataFrame(left).to_csv(folder / "left_out.csv", index=False)

@@ -1,0 +1,71 @@
+"""The same builds as the DAGs, on local folders: without a store, without a server."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ser_tasks.artifact import artifact_key
+from ser_tasks.steps import STEPS
+
+
+def cache_folder() -> Path:
+    """Where scans of local folders are kept: $SER_CACHE_DIR, or ~/.cache/ser. Safe to delete at any time."""
+    return Path(os.environ.get("SER_CACHE_DIR") or Path.home() / ".cache" / "ser")
+
+
+def run_build(name: str, inputs: Mapping[str, Path], params: Mapping[str, Any], target: Path) -> None:
+    """Run a step's build into a folder that appears whole or not at all; an older one is replaced."""
+    module, function = STEPS[name].build.split(":")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        getattr(import_module(module), function)(inputs, params, partial)
+        if target.exists():
+            shutil.rmtree(target)
+        partial.chmod(0o755)  # mkdtemp makes folders that nobody else may read
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def scan_folder(root: Path, corpus: str, description: Mapping[str, Any], checksums: Path | None) -> Path:
+    """The scan of a corpus folder or archive; one that is unchanged (names, sizes, times) costs one listing.
+
+    Args:
+        root: The corpus: a folder, a .zip or a .tar.
+        corpus: Its name in the manifest.
+        description: From `load_description`.
+        checksums: A list of what every file must be, or None.
+
+    Returns:
+        The step's output folder, in the cache: not to be changed.
+    """
+    from ser_tasks.corpora.source import open_source
+
+    params = {"corpus": corpus, "description": dict(description), "checksums": None}
+    listing = open_source(root).listing()
+    listed = checksums.read_text(encoding="utf-8", errors="replace") if checksums else None
+    asked = {**params, "root": str(root.resolve()), "listing": listing, "listed": listed}
+    folder = cache_folder() / "scans" / artifact_key("scan", STEPS["scan"].version, asked, {})
+    if not (folder / "summary.json").is_file():
+        run_build("scan", {"raw": root} | ({"checksums": checksums} if checksums else {}), params, folder)
+    return folder
+
+
+def local_corpus(source: str) -> Path:
+    """A corpus to read: a path as it is; `s3://bucket/prefix` copied once from the object store into the cache."""
+    if not source.startswith("s3://"):
+        return Path(source)
+    from ser_tasks.store import Store
+
+    bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    return Store.from_env(bucket).local_copy(prefix.rstrip("/") + "/")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
