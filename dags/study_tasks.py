@@ -114,14 +114,14 @@ def study_tasks(planned: Any) -> Any:
     split = step("split")([pinned, corpora])
     # What a stage may see is an artifact of its own: training cannot open the rows that test it.
     rows = step("rows").partial(given=[pinned, split]).expand(about=["fit", "gate"])
-    data = gather("data", [pinned, corpora, split, rows])
+    ratings = step("ratings")([pinned])
+    data = gather("data", [pinned, corpora, split, rows, ratings])
     trained = [
         step("train_baseline")([data], "baseline"),
         step("train_cnn", **GPU)([data], "cnn"),
         step("train_wav2vec2", **GPU)([data], "wav2vec2"),
         step("train_probe", **GPU)([data], "probe"),
     ]
-    ratings = step("ratings")([data])
     prosody = step("prosody")([data])
     models = gather("models", [data, *trained])
     pairs = listed(planned, "pairs")
@@ -129,8 +129,8 @@ def study_tasks(planned: Any) -> Any:
     evaluated = step("evaluate").partial(given=[models, predicted]).expand(about=pairs)
     compared = step("compare").partial(given=[models, predicted]).expand(about=listed(planned, "tested"))
     embedded = step("embed")([models])
-    trait = step("trait", trigger_rule="none_failed")([data, embedded, ratings, prosody])
-    found = gather("found", [models, predicted, evaluated, compared, ratings, prosody, embedded, trait])
+    trait = step("trait", trigger_rule="none_failed")([data, embedded, prosody])
+    found = gather("found", [models, predicted, evaluated, compared, prosody, embedded, trait])
     figures = step("figures")([found])
     report = link(step("report")([found, figures]), "Report", "index.html")
     registered = register.partial(given=[found, figures]).expand(model=["cnn", "wav2vec2"])

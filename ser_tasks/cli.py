@@ -8,16 +8,15 @@ import json
 import logging
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from ser_tasks import cli_models
+from ser_tasks.cli_options import AsJson, Checksums, ConfigName, Reader, SourceDir, err, out
 from ser_tasks.config import StudyConfig, load_config, parse_config
 from ser_tasks.errors import BadInput, SerError
 
@@ -25,28 +24,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     help="Speech emotion recognition on local folders: look at a corpus, split it, train, test, predict.",
 )  # fmt: skip
-out = Console()
-err = Console(stderr=True)
-
-SourceDir = Annotated[
-    str,
-    typer.Option("--source_dir", "--source-dir", help="A corpus: a folder, a .zip or .tar, or s3://bucket/prefix."),
-]
-Checksums = Annotated[
-    Path | None, typer.Option(help="List with the columns file, sha256, bytes: what every file must be.")
-]
-DataRoot = Annotated[Path, typer.Option("--data_root", "--data-root", help="Folder that `ser split` made.")]
-CkptDir = Annotated[Path, typer.Option("--ckpt_dir", "--ckpt-dir", help="Folder that `ser train` made.")]
-Reader = Annotated[
-    str,
-    typer.Option(help="A description in include/corpora, or a path to one (.yaml); auto: told from the files' names."),
-]
-ConfigName = Annotated[
-    str | None, typer.Option("--config", help="A file in include/configs, or a path to one; without it, defaults.")
-]
 UNUSED_FILES = ("rejected", "left_out", "missing")
 """The lists that a scan leaves beside its manifest."""
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 def _described(reader: str, source_dir: str) -> tuple[Path, str, dict[str, Any]]:
@@ -175,129 +154,13 @@ def split(
     out.print(f"next: ser train --data_root {target_dir} --out_dir model")
 
 
-def _study_of(data_root: Path) -> StudyConfig:
-    path = data_root / "study.json"
-    if not path.is_file():
-        raise BadInput(
-            f"--data_root {data_root} has no study.json: make it with "
-            f"'ser split --source_dir ... --target_dir {data_root}'"
-        )
-    return parse_config(json.loads(path.read_text()), str(path))
-
-
-@app.command()
-def train(
-    data_root: DataRoot,
-    out_dir: Annotated[Path, typer.Option("--out_dir", "--out-dir", help="Where to put the model.")],
-    model: Annotated[str, typer.Option(help="cnn, wav2vec2, baseline, or probe (with --encoder).")] = "cnn",
-    encoder: Annotated[
-        Path | None,
-        typer.Option(help="Folder of pretrained weights (config.json, *.safetensors) for wav2vec2 or probe."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
-) -> None:
-    """Train a model on the train speakers, selected on the dev speakers.
-
-    Example: `ser train --data_root data --out_dir model --model cnn`
-    """
-    from ser_tasks.config import RANDOM_ENCODER
-    from ser_tasks.local import run_build
-
-    study = _study_of(data_root)
-    params: dict[str, Any] = {"labels": study.emotion.labels, "seed": study.seed if seed is None else seed, "note": ""}
-    if model == "cnn":
-        params |= study.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"}
-    elif model == "wav2vec2":
-        params |= study.wav2vec2.model_dump(mode="json", exclude={"encoder", "revision"})
-        title = f"{encoder.name}, fine-tuned" if encoder else "wav2vec2, small, random"
-        params |= {"title": title, "note": "" if encoder else RANDOM_ENCODER}
-    elif model == "baseline":
-        params |= {"title": "log-mel mean and sd + logistic regression"}
-    elif model == "probe" and encoder:
-        params |= {"title": f"{encoder.name} (frozen) + linear probe"}
-    else:
-        raise BadInput(f"--model {model}: there are cnn, wav2vec2, baseline, and probe with --encoder FOLDER")
-    if epochs and "fit" in params:
-        params["fit"] |= {"epochs": epochs}
-    if params["note"]:
-        err.print(f"no --encoder given: the encoder is {params['note']}")
-    with _temporary() as rows:
-        run_build("rows", {"split": data_root / "split"}, {"rows": "fit"}, rows / "fit")
-        inputs = {"rows": rows / "fit", "audio": data_root / "pack"} | ({"encoder": encoder} if encoder else {})
-        run_build(f"train_{model}", inputs, params, out_dir)
-    out.print(f"model in {out_dir}; next: ser test --data_root {data_root} --ckpt_dir {out_dir}")
-
-
-@app.command()
-def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> None:
-    """Test a model on the test speakers: UAR, accuracy, macro-F1 with 95 % intervals, recall by class, confusion.
-
-    Example: `ser test --data_root data --ckpt_dir model`
-    """
-    from ser_tasks.local import run_build
-
-    study = _study_of(data_root)
-    corpus, labels = study.emotion.train_corpus, study.emotion.labels
-    with _temporary() as folder:
-        inputs = {"model": ckpt_dir, "split": data_root / "split", "audio": data_root / "pack"}
-        run_build("predict", inputs, {"corpus": corpus}, folder / "predictions")
-        params = {
-            "model": "local", "corpus": corpus, "relation": "within", "labels": labels,
-            "resamples": study.bootstrap_resamples, "seed": study.seed,
-        }  # fmt: skip
-        run_build("evaluate", {"predictions": folder / "predictions", "model": ckpt_dir}, params, folder / "metrics")
-        metrics = json.loads((folder / "metrics" / "metrics.json").read_text())
-        confusion = [line.split(",") for line in (folder / "metrics" / "confusion.csv").read_text().splitlines()]
-    if as_json:
-        counts = {row[0]: dict(zip(labels, map(int, row[1:]), strict=True)) for row in confusion[1:]}
-        typer.echo(json.dumps({**metrics, "confusion": counts}, indent=1))
-        return
-    title = f"{metrics['title']} on {corpus}, test: {metrics['clips']} clips, {metrics['speakers']} speakers"
-    table = Table("metric", "value", metrics["interval"], title=title)
-    for name in ("uar", "accuracy", "macro_f1"):
-        table.add_row(
-            name, f"{metrics[name]['value']:.3f}", f"{metrics[name]['low']:.3f} to {metrics[name]['high']:.3f}"
-        )
-    table.add_row("chance (uar)", f"{metrics['chance_uar']:.3f}", "")
-    out.print(table)
-    grid = Table("true \\ predicted", *labels, "recall", title="confusion, clips")
-    for row in confusion[1:]:
-        grid.add_row(*row, f"{metrics['recall'].get(row[0], float('nan')):.2f}")
-    out.print(grid)
-    if metrics["note"]:
-        out.print(metrics["note"])
-
-
-def _predict_wav(
-    wav_path: Annotated[Path, typer.Option("--wav_path", "--wav-path", help="A WAV or FLAC file, any rate.")],
-    ckpt_dir: CkptDir,
-    as_json: AsJson = False,
-) -> None:
-    """Label one clip, with a probability for each emotion.
-
-    Example: `ser predict_wav --wav_path clip.wav --ckpt_dir model`
-    """
-    from ser_tasks.inference.predict import predict_file
-    from ser_tasks.models.files import load_model
-
-    if not wav_path.is_file():
-        raise BadInput(f"--wav_path {wav_path} is not a file")
-    model, spec = load_model(ckpt_dir)
-    result = predict_file(model, spec, wav_path)
-    if as_json:
-        typer.echo(json.dumps({"path": str(wav_path), **result, "model": spec.title, "note": spec.note}))
-        return
-    table = Table("emotion", "probability", title=f"{wav_path.name}: {result['label']} ({spec.title})")
-    for label, probability in sorted(result["probabilities"].items(), key=lambda item: -item[1]):
-        table.add_row(label, f"{probability:.3f}")
-    out.print(table)
-    if spec.note:
-        out.print(spec.note)
-
-
-app.command("predict_wav")(_predict_wav)
-app.command("predict-wav", hidden=True)(_predict_wav)
+app.command()(cli_models.train)
+app.command()(cli_models.test)
+app.command("predict_wav")(cli_models.predict_wav)
+app.command("predict-wav", hidden=True)(cli_models.predict_wav)
+app.command()(cli_models.predict)
+app.command()(cli_models.export)
+app.add_typer(cli_models.encoder_app, name="encoder")
 
 
 @app.command("config")
@@ -314,12 +177,6 @@ def show_config(
         typer.echo(json.dumps(study.model_dump(mode="json"), indent=1))
     else:
         out.print(f"{name}: {study.title}: every key is known and in range; see all values with --show")
-
-
-@contextmanager
-def _temporary() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="ser-") as folder:
-        yield Path(folder)
 
 
 def main() -> None:

@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from ser_tasks.errors import BadInput
 
@@ -115,6 +124,7 @@ class Fit(Strict):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 40
     batch_size: Annotated[int, Field(ge=1)] = 32
     batch_seconds: float = 240.0
+    accumulate: Annotated[int, Field(ge=1)] = 1
     learning_rate: float = 3e-3
     encoder_learning_rate: float | None = None
     weight_decay: float = 1e-2
@@ -122,27 +132,115 @@ class Fit(Strict):
     clip_norm: float = 1.0
     patience: Annotated[int, Field(ge=0)] = 0
     class_weights: bool = True
-    label_smoothing: float = 0.0
+    class_sampling: bool = False
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    soft_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    tone_weight: Annotated[float, Field(ge=0)] = 0.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    compile: bool = False
+    cache_features: bool = True
+    cache_gb: Annotated[float, Field(ge=0)] = 8.0
+    checkpoint_epochs: Annotated[int, Field(ge=1)] = 1
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 0.0
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class CnnNetwork(Strict):
+    """Size and augmentation of the CNN. Fields as in ser_tasks.models.cnn.CnnOptions; 0 switches a change off.
+
+    The second head (`tone`) is there when `fit.tone_weight` is not 0.
+    """
+
+    n_mels: Annotated[int, Field(ge=32, le=256)] = 64
+    channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 64, 128, 256)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    time_masks: NonNegativeInt = Field(default=2, description="SpecAugment (Park et al. 2019)")
+    time_mask_fraction: Share = Field(default=0.15, description="greatest width of one mask, as a part of the clip")
+    bin_masks: NonNegativeInt = 2
+    bin_mask_width: NonNegativeInt = Field(default=8, description="greatest width of one mask, in mel bins")
+    stretch: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.15, description="tempo between 1 - this and 1 + this"
+    )
+    bin_shift: NonNegativeInt = Field(default=2, description="spectrum up or down by at most so many mel bins")
+    time_shift: Share = Field(default=0.0, description="clip turned in a circle by at most this part of it")
+    noise: Share = Field(default=0.0, description="share of clips that get white noise")
+    noise_snr_db: tuple[float, float] = Field(
+        default=(10.0, 30.0), description="the noise's level is drawn between these"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.noise_snr_db[0] > self.noise_snr_db[1]:
+            raise ValueError(f"noise_snr_db is {list(self.noise_snr_db)}: the lower comes first")
+        if self.bin_mask_width > self.n_mels or self.bin_shift >= self.n_mels:
+            raise ValueError(f"bin_mask_width and bin_shift must be below n_mels, {self.n_mels}")
+        return self
 
 
 class Cnn(Strict):
     """The CNN on log-mel spectrograms."""
 
-    options: dict[str, Any] = Field(default={}, description="fields of ser_tasks.models.cnn.CnnOptions")
+    options: CnnNetwork = CnnNetwork()
     fit: Fit = Fit()
 
 
 class EncoderShape(Strict):
     """A small wav2vec2 with random weights, where none can be had; fields as in ser_tasks.models.encoders."""
 
-    hidden_size: int = 128
-    layers: int = 3
-    heads: int = 4
-    feed_forward_size: int = 256
-    convolution_channels: int = 64
-    seed: int = 0
+    hidden_size: PositiveInt = 128
+    layers: PositiveInt = 3
+    heads: PositiveInt = 4
+    feed_forward_size: PositiveInt = 256
+    convolution_channels: PositiveInt = 64
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.hidden_size % 16 or self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 16 and of heads, {self.heads}")
+        return self
+
+
+class Wav2Vec2Network(Strict):
+    """What lies on the encoder and what of it is trained. Fields as in ser_tasks.models.wav2vec2.Wav2Vec2Options."""
+
+    freeze_feature_encoder: bool = True
+    freeze_layers: NonNegativeInt = Field(default=0, description="lowest transformer layers kept, and all below them")
+    layers: Literal["last", "weighted"] = Field(default="last", description="weighted: learned sum of all layers")
+    pooling: Literal["mean", "attentive"] = Field(
+        default="mean", description="attentive: statistics (Okabe et al. 2018)"
+    )
+    attention_size: PositiveInt = 128
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    lora_rank: Annotated[int, Field(ge=0, le=256)] = Field(
+        default=0,
+        description="0: none; else only low-rank additions learn: raise fit.encoder_learning_rate to about 1e-3",
+    )
+    lora_alpha: PositiveFloat = 16.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="each layer learns at this many times the rate of the one above"
+    )
+    gradient_checkpointing: bool = Field(default=False, description="less memory, more time")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.lora_rank and self.freeze_layers:
+            raise ValueError("lora_rank keeps all layers as they are: set freeze_layers to 0")
+        return self
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+
+
+class EncoderPin(Strict):
+    """Which weights exactly: checked when they are mirrored and before they are trained from."""
+
+    revision: str | None = Field(default=None, description="commit on the hub; None: the newest, pinned by its mirror")
+    sha256: dict[str, Sha256] = Field(default={}, description="of files by name, every *.safetensors among them")
 
 
 class Wav2Vec2(Strict):
@@ -151,9 +249,9 @@ class Wav2Vec2(Strict):
     encoder: str = Field(
         default="facebook/wav2vec2-base", description="name on the hub, or of a folder under encoders/"
     )
-    revision: str | None = Field(default=None, description="commit on the hub")
+    pin: EncoderPin = EncoderPin()
     offline_encoder: EncoderShape = EncoderShape()
-    freeze_feature_encoder: bool = True
+    options: Wav2Vec2Network = Wav2Vec2Network()
     fit: Fit = Fit(epochs=15, batch_size=8, learning_rate=1e-3, encoder_learning_rate=1e-5, patience=5)
 
 
@@ -164,6 +262,7 @@ class Probe(Strict):
     folder: str | None = Field(
         default=None, description="local folder that `make study` uploads to encoders/<encoder>/"
     )
+    pin: EncoderPin = EncoderPin()
     title: str = "frozen pretrained encoder + linear probe"
 
 

@@ -18,13 +18,22 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SER_CACHE_DIR") or Path.home() / ".cache" / "ser")
 
 
-def run_build(name: str, inputs: Mapping[str, Path], params: Mapping[str, Any], target: Path) -> None:
-    """Run a step's build into a folder that appears whole or not at all; an older one is replaced."""
+def run_build(
+    name: str,
+    inputs: Mapping[str, Path],
+    params: Mapping[str, Any],
+    target: Path,
+    extras: Mapping[str, Any] | None = None,
+) -> None:
+    """Run a step's build into a folder that appears whole or not at all; an older one is replaced.
+
+    `extras`: further keyword arguments of the build, such as where a training keeps its checkpoints.
+    """
     module, function = STEPS[name].build.split(":")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        getattr(import_module(module), function)(inputs, params, partial)
+        getattr(import_module(module), function)(inputs, params, partial, **(extras or {}))
         if target.exists():
             shutil.rmtree(target)
         partial.chmod(0o755)  # mkdtemp makes folders that nobody else may read

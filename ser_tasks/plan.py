@@ -5,7 +5,6 @@ the same thing.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from ser_tasks.artifact import Ref, artifact_key, canonical_json
 from ser_tasks.config import RANDOM_ENCODER, StudyConfig, parse_config
 from ser_tasks.corpora.readers import load_description
+from ser_tasks.encoder_mirror import check_pinned, encoder_prefix, mirror_from_hub
 from ser_tasks.errors import BadInput
 from ser_tasks.store import Store
 
@@ -58,11 +58,6 @@ class Plan:
         return "cnn" if self.wav2vec2_note else "wav2vec2"
 
 
-def encoder_prefix(name: str) -> str:
-    """Where an encoder's weights are mirrored in the bucket."""
-    return f"encoders/{name.replace('/', '--')}/"
-
-
 def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str] = ()) -> list[Result]:
     """Pin raw corpora, encoders and new annotations, and publish the plan.
 
@@ -76,7 +71,8 @@ def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str]
         One result for the plan and one for each thing pinned (steps `plan`, `raw`, `accepted`, `encoder`, `incoming`).
 
     Raises:
-        BadInput: Nothing lies under raw/<corpus>/ for a corpus that the study uses, or it has no description.
+        BadInput: Nothing lies under raw/<corpus>/ for a corpus that the study uses, or it has no description; or an
+            encoder is not the pinned one.
     """
     about = {"built_by": by}
     descriptions = {corpus: load_description(config.corpora[corpus].reader) for corpus in config.used_corpora}
@@ -92,9 +88,13 @@ def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str]
         if accepted := accepted_before(corpus, str(ref), store):
             results.append({"step": "accepted", "about": corpus, "ref": accepted})
     encoders, notes = {}, []
-    for name in dict.fromkeys([config.wav2vec2.encoder, *([config.probe.encoder] if config.probe else [])]):
-        mirror_from_hub(name, config.wav2vec2.revision, store)
-        ref = store.pin_raw(encoder_prefix(name), about)
+    wanted = {config.wav2vec2.encoder: config.wav2vec2.pin}
+    if config.probe:
+        wanted.setdefault(config.probe.encoder, config.probe.pin)
+    for name, pin in wanted.items():
+        ref = store.pin_raw(encoder_prefix(name), about) if mirror_from_hub(name, pin, store) else None
+        if ref is not None:
+            check_pinned(store, ref, name, pin)
         if ref is None:
             notes.append(f"no weights of {name} under {encoder_prefix(name)} nor on the hub")
         else:
@@ -156,36 +156,6 @@ def accept(corpus: str, raw: str, scan: str, store: Store) -> None:
     if held is None or held[0]["raw"] != raw:
         value = {"raw": raw, "scan": scan, "before": held[0]["scan"] if held else None}
         store.move_pointer(f"accepted/{corpus}", value, held[1] if held else None)
-
-
-def mirror_from_hub(name: str, revision: str | None, store: Store) -> None:
-    """Copy an encoder's safetensors and configuration from the hub to the bucket, once, where a hub can be reached.
-
-    Workers then never need the hub. Does nothing when a mirror is there, or HF_HUB_OFFLINE is set, or no hub answers.
-    """
-    prefix = encoder_prefix(name)
-    if next(store.list(prefix), None) is not None or os.environ.get("HF_HUB_OFFLINE") == "1" or "/" not in name:
-        return
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            snapshot_download(
-                name,
-                revision=revision,
-                local_dir=folder,
-                allow_patterns=["config.json", "preprocessor_config.json", "*.safetensors"],
-                etag_timeout=5,
-            )
-        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError):
-            return  # the plan's note says that there are no weights, and what is used instead
-        files = sorted(path for path in Path(folder).iterdir() if path.is_file())
-        if not any(path.suffix == ".safetensors" for path in files):
-            return
-        for path in files:  # config.json sorts before the weights; a plan pins whatever is there, so weights go last
-            store.put(prefix + path.name, path.read_bytes(), IfNoneMatch="*")
 
 
 def find(results: Sequence[Mapping[str, Any]], step: str, about: str) -> Ref | None:

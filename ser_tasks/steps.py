@@ -6,6 +6,7 @@ named by import path, so that a look-up that hits imports none of the step's roo
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ser_tasks.artifact import Ref
@@ -29,6 +30,8 @@ class Step:
     needs: Callable[[Plan, str], Needs]
     params: Callable[[Plan, str], dict[str, Any]] = field(default=lambda plan, about: {})
     leased: bool = False
+    resumable: bool = False
+    """Its build keeps checkpoints and reports epochs: see ser_tasks.live."""
     left_out: Callable[[Plan, str], str] = field(default=lambda plan, about: "")
     """Why the configuration leaves this step out; empty when it does not."""
 
@@ -63,9 +66,14 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
             raise BadInput(
                 f"{name}: needs the result of step {source} about {source_about or 'the study'}, which was not given"
             )
+    during = None
+    if step.resumable:
+        from ser_tasks.live import training_under
+
+        during = partial(training_under, store=store, experiment=plan.config.name, name=f"ser-{about}")
     built = store.materialise(
         name, step.version, step.build, step.params(plan, about), inputs,
-        by=by, salt=plan.salts.get(name, ""), leased=step.leased,
+        by=by, salt=plan.salts.get(name, ""), leased=step.leased, during=during,
     )  # fmt: skip
     return {
         "step": name, "about": about, "ref": str(built.ref), "hit": built.hit,
@@ -135,6 +143,9 @@ def _train_needs(plan: Plan, about: str) -> Needs:
         "wav2vec2": plan.config.wav2vec2.encoder,
         "probe": plan.config.probe.encoder if plan.config.probe else "",
     }
+    fit = {"cnn": plan.config.cnn.fit, "wav2vec2": plan.config.wav2vec2.fit}.get(about)
+    if fit and fit.tone_weight:
+        needs["ratings"] = ("ratings", "")
     return needs | ({"encoder?": ("encoder", encoder[about])} if about in encoder else {})
 
 
@@ -144,7 +155,7 @@ def _train_params(plan: Plan, about: str) -> dict[str, Any]:
     if about == "cnn":
         return params | config.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"}
     if about == "wav2vec2":
-        settings = config.wav2vec2.model_dump(mode="json", exclude={"encoder", "revision"})
+        settings = config.wav2vec2.model_dump(mode="json", exclude={"encoder", "pin"})
         name = config.wav2vec2.encoder
         title = "wav2vec2, small, random" if plan.wav2vec2_note else f"{name}, fine-tuned"
         return params | settings | {"title": title, "note": plan.wav2vec2_note}
@@ -246,19 +257,21 @@ STEPS: dict[str, Step] = {
     ),
     "train_cnn": Step(
         "The CNN on log-mel spectrograms, selected on dev UAR.",
-        2,
+        3,
         "ser_tasks.builds.train_network:build_cnn",
         _train_needs,
         _train_params,
         leased=True,
+        resumable=True,
     ),
     "train_wav2vec2": Step(
         "The fine-tuned speech encoder, selected on dev UAR.",
-        2,
+        3,
         "ser_tasks.builds.train_network:build_wav2vec2",
         _train_needs,
         _train_params,
         leased=True,
+        resumable=True,
     ),
     "train_probe": Step(
         "A frozen pretrained encoder with a linear probe, where its weights can be had.",

@@ -13,13 +13,15 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ser_tasks.artifact import (
     Built,
@@ -37,6 +39,8 @@ LEASE_EXPIRES_S = 90
 HEARTBEAT_S = 20
 TRANSFERS = 8
 """Concurrent transfers: small objects are bound by round trips, not by bandwidth."""
+During = Callable[[str], AbstractContextManager[Mapping[str, Any]]]
+"""Entered with an artifact's key while it is built and published; gives further keyword arguments for its build."""
 
 
 class Store:
@@ -90,8 +94,8 @@ class Store:
             return None
         return answer["Body"].read(), answer["ETag"]
 
-    def put(self, key: str, body: bytes, **conditions: str) -> bool:
-        """Put an object; False when a condition (IfNoneMatch, IfMatch) did not hold."""
+    def put(self, key: str, body: bytes | BinaryIO, **conditions: str) -> bool:
+        """Put an object from memory or an open file; False when a condition (IfNoneMatch, IfMatch) did not hold."""
         from botocore.exceptions import ClientError
 
         try:
@@ -119,7 +123,7 @@ class Store:
         key = f"probe/{uuid.uuid4().hex}"
         with ThreadPoolExecutor(writers) as pool:
             wins = list(pool.map(lambda i: self.put(key, str(i).encode(), IfNoneMatch="*"), range(writers)))
-        self.client.delete_object(Bucket=self.bucket, Key=key)
+        self.delete(key)
         if sum(wins) != 1:
             raise SerError(
                 f"store: {sum(wins)} of {writers} writers won one If-None-Match write to bucket {self.bucket}: its "
@@ -138,6 +142,70 @@ class Store:
         condition = {"IfMatch": was} if was else {"IfNoneMatch": "*"}
         return self.put(f"refs/{name}.json", canonical_json(value), **condition)
 
+    def delete(self, key: str) -> None:
+        """Delete an object; nothing happens when there is none."""
+        self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    # Blobs
+
+    def put_blobs(self, folder: Path, files: Sequence[Mapping[str, Any]]) -> None:
+        """Upload files of a folder, as `list_files` names them, each under its SHA-256; those that are there stay."""
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            list(pool.map(lambda f: self._put_blob(folder / f["name"], f["sha256"]), files))
+
+    def _put_blob(self, path: Path, sha256: str) -> None:
+        key = f"blobs/sha256/{sha256}"
+        try:
+            head = self.client.head_object(Bucket=self.bucket, Key=key)
+            if head["ContentLength"] == path.stat().st_size:
+                return
+        except self.client.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+        # Bytes whose name is their hash cannot conflict: a loser of this race has put the same.
+        with path.open("rb") as file:
+            self.put(key, file, IfNoneMatch="*")
+
+    def get_blobs(self, files: Sequence[Mapping[str, Any]], target: Path, whose: str) -> None:
+        """Download files into a folder, verifying every byte.
+
+        Args:
+            files: As `list_files` names them.
+            target: Made if it is missing.
+            whose: Named in messages.
+
+        Raises:
+            Damaged: A blob is missing or its bytes do not have their SHA-256; or a name leads out of the folder.
+        """
+        root = target.resolve()
+
+        def one(file: Mapping[str, Any]) -> None:
+            path = (root / file["name"]).resolve()
+            if not path.is_relative_to(root):
+                raise Damaged(f"store: {whose} names a file outside its folder: {file['name']}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            blob = f"blobs/sha256/{file['sha256']}"
+            found = self._download(blob, path)
+            if found is None or found[0] != file["sha256"]:
+                state = "is missing" if found is None else "is damaged"
+                raise Damaged(f"store: {file['name']} of {whose} {state}: {blob}")
+
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            list(pool.map(one, files))
+
+    def _download(self, key: str, path: Path) -> tuple[str, str] | None:
+        """Stream an object to a file, since some do not fit into memory: its SHA-256 and ETag; None: there is none."""
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+        except self.client.exceptions.NoSuchKey:
+            return None
+        digest = hashlib.sha256()
+        with path.open("wb") as file:
+            for chunk in answer["Body"].iter_chunks(1 << 20):
+                digest.update(chunk)
+                file.write(chunk)
+        return digest.hexdigest(), answer["ETag"].strip('"')
+
     # Artifacts
 
     def manifest(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -152,8 +220,7 @@ class Store:
             The reference of the visible artifact, and whether it is this one (False: another was there first).
         """
         files = list_files(folder)
-        with ThreadPoolExecutor(TRANSFERS) as pool:
-            list(pool.map(lambda f: self._put_blob(folder / f["name"], f["sha256"]), files))
+        self.put_blobs(folder, files)
         manifest = {**about, "kind": kind, "key": key, "digest": content_digest(files), "files": files}
         body = json.dumps(manifest, indent=1, sort_keys=True).encode()
         won = self.put(f"artifacts/{kind}/{key}/manifest.json", body, IfNoneMatch="*")
@@ -166,18 +233,6 @@ class Store:
         if manifest is None:
             raise Busy(f"store: another writer is publishing {kind}/{key} at this moment")
         return manifest
-
-    def _put_blob(self, path: Path, sha256: str) -> None:
-        key = f"blobs/sha256/{sha256}"
-        try:
-            head = self.client.head_object(Bucket=self.bucket, Key=key)
-            if head["ContentLength"] == path.stat().st_size:
-                return
-        except self.client.exceptions.ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-                raise
-        # Bytes whose name is their hash cannot conflict: a loser of this race has put the same.
-        self.put(key, path.read_bytes(), IfNoneMatch="*")
 
     def fetch(self, ref: Ref | str, target: Path) -> Path:
         """Download an artifact into a folder, verifying every byte.
@@ -192,24 +247,10 @@ class Store:
             raise BadInput(f"store: artifact {ref.kind}/{ref.key} does not exist; run the step that makes it")
         if manifest["digest"] != ref.digest or content_digest(manifest["files"]) != ref.digest:
             raise Damaged(f"store: artifact {ref.kind}/{ref.key} has another digest than its reference {ref.digest}")
-        root = target.resolve()
-
-        def one(file: dict[str, Any]) -> None:
-            path = (root / file["name"]).resolve()
-            if not path.is_relative_to(root):
-                raise Damaged(f"store: artifact {ref.kind}/{ref.key} names a file outside its folder: {file['name']}")
-            body = self.get(f"blobs/sha256/{file['sha256']}")
-            if body is None or hashlib.sha256(body).hexdigest() != file["sha256"]:
-                state = "is missing" if body is None else "is damaged"
-                raise Damaged(
-                    f"store: {file['name']} of artifact {ref.kind}/{ref.key} {state}: blobs/sha256/{file['sha256']}; "
-                    f"delete the artifact's manifest.json and run the step again"
-                )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(body)
-
-        with ThreadPoolExecutor(TRANSFERS) as pool:
-            list(pool.map(one, manifest["files"]))
+        try:
+            self.get_blobs(manifest["files"], target, f"artifact {ref.kind}/{ref.key}")
+        except Damaged as error:
+            raise Damaged(f"{error}; delete the artifact's manifest.json and run the step again") from error
         return target
 
     def cached(self, ref: Ref) -> Path:
@@ -268,10 +309,12 @@ class Store:
                 if not path.is_relative_to(root):
                     raise BadInput(f"store: raw object {listing['prefix']}{item['key']} lies outside its prefix")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                if state := self._download(listing["prefix"] + item["key"], item["etag"], path):
+                found = self._download(listing["prefix"] + item["key"], path)
+                if found is None or found[1] != item["etag"]:
+                    state = "changed" if found else "deleted"
                     raise BadInput(
-                        f"store: {listing['prefix']}{item['key']} {state} after the run pinned it; uploads are never "
-                        "to be changed: put it back, or trigger a new run"
+                        f"store: {listing['prefix']}{item['key']} was {state} after the run pinned it; uploads are "
+                        "never to be changed: put it back, or trigger a new run"
                     )
 
             with ThreadPoolExecutor(TRANSFERS) as pool:
@@ -280,18 +323,6 @@ class Store:
         if not folder.is_dir():
             self._into_cache(folder, fill)
         return folder
-
-    def _download(self, key: str, etag: str, path: Path) -> str:
-        """Stream an object to a file, since archives may not fit into memory; says what is wrong, or ''."""
-        try:
-            answer = self.client.get_object(Bucket=self.bucket, Key=key)
-        except self.client.exceptions.NoSuchKey:
-            return "was deleted"
-        if answer["ETag"].strip('"') != etag:
-            return "was changed"
-        with path.open("wb") as file:
-            shutil.copyfileobj(answer["Body"], file, 1 << 20)
-        return ""
 
     # Leases
 
@@ -337,7 +368,7 @@ class Store:
             thread.join()
             held = self._get(name)
             if held is not None and json.loads(held[0])["token"] == token:
-                self.client.delete_object(Bucket=self.bucket, Key=name)
+                self.delete(name)
 
     # The mechanism
 
@@ -352,8 +383,12 @@ class Store:
         by: str,
         salt: str = "",
         leased: bool = False,
+        during: During | None = None,
     ) -> Built:
         """Look the key up; when it is not there, fetch inputs, build, publish.
+
+        In a process that a launcher (torchrun, `accelerate launch`) started beside a first one, RANK is above 0: the
+        first looks up, holds the lease and publishes, the others take part in its build and wait for what comes of it.
 
         Args:
             kind: The step's name.
@@ -364,46 +399,74 @@ class Store:
             by: Who asks (a run's id), kept in the manifest.
             salt: Asks for the artifact anew under another key.
             leased: Hold a lease while building, so that two runs do not build one key at once.
+            during: Entered with the key around building and publishing; gives further keyword arguments for the
+                build: where a training keeps its checkpoints and reports its epochs.
 
         Raises:
             Busy: Another run is building this key.
             BadInput, Damaged: From fetching or from the build.
         """
         key = artifact_key(kind, version, params, inputs, salt)
+        asked = _Asked(kind, version, key, build, params, inputs, by, during)
+        if os.environ.get("RANK", "0") != "0":
+            return self._take_part(asked)
         found = self.manifest(kind, key)
         if found is None and leased:
             with self.lease(key, by):
                 found = self.manifest(kind, key)  # it may have been published while we asked for the lease
-                return _hit(found) if found else self._build(kind, version, key, build, params, inputs, by)
-        return _hit(found) if found else self._build(kind, version, key, build, params, inputs, by)
+                return _hit(found) if found else self._build(asked)
+        return _hit(found) if found else self._build(asked)
 
-    def _build(
-        self,
-        kind: str,
-        version: int,
-        key: str,
-        build: str,
-        params: Mapping[str, Any],
-        inputs: Mapping[str, Ref],
-        by: str,
-    ) -> Built:
-        folders = {name: self.cached(ref) for name, ref in inputs.items()}
-        module, function = build.split(":")
+    def _build(self, asked: "_Asked") -> Built:
         started = datetime.now(UTC)
-        with tempfile.TemporaryDirectory(prefix=f"ser-{kind}-") as out:
-            getattr(importlib.import_module(module), function)(folders, params, Path(out))
+        with tempfile.TemporaryDirectory(prefix=f"ser-{asked.kind}-") as out, asked.extras() as extras:
+            self._run(asked, extras, Path(out))
             now = datetime.now(UTC)
             about: dict[str, Any] = {
-                "version": version,
-                "params": params,
-                "inputs": {name: str(ref) for name, ref in inputs.items()},
-                "built_by": by,
+                "version": asked.version,
+                "params": asked.params,
+                "inputs": {name: str(ref) for name, ref in asked.inputs.items()},
+                "built_by": asked.by,
                 "built_at": now.isoformat(timespec="seconds"),
                 "seconds": round((now - started).total_seconds(), 2),
                 "code": code_versions(),
             }
-            ref, _ = self.publish(kind, key, Path(out), about)
-        return Built(ref, False, by, about["built_at"], about["seconds"])
+            ref, _ = self.publish(asked.kind, asked.key, Path(out), about)
+        return Built(ref, False, asked.by, about["built_at"], about["seconds"])
+
+    def _run(self, asked: "_Asked", extras: Mapping[str, Any], out: Path) -> None:
+        folders = {name: self.cached(ref) for name, ref in asked.inputs.items()}
+        module, function = asked.build.split(":")
+        getattr(importlib.import_module(module), function)(folders, asked.params, out, **extras)
+
+    def _take_part(self, asked: "_Asked") -> Built:
+        """Do as the first process does, which holds a lease in our common name or finds the key published."""
+        took_part = False
+        while (found := self.manifest(asked.kind, asked.key)) is None:
+            lease = self.get(f"leases/{asked.key}.json")
+            if not took_part and lease is not None and json.loads(lease)["owner"] == asked.by:
+                with tempfile.TemporaryDirectory(prefix=f"ser-{asked.kind}-") as out, asked.extras() as extras:
+                    self._run(asked, extras, Path(out))
+                took_part = True
+            time.sleep(1)
+        return _hit(found)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What `materialise` was asked for."""
+
+    kind: str
+    version: int
+    key: str
+    build: str
+    params: Mapping[str, Any]
+    inputs: Mapping[str, Ref]
+    by: str
+    during: During | None
+
+    def extras(self) -> AbstractContextManager[Mapping[str, Any]]:
+        return self.during(self.key) if self.during else nullcontext({})
 
 
 def _hit(manifest: dict[str, Any]) -> Built:

@@ -1,8 +1,11 @@
 """MLflow: runs, registered models, aliases. Everything is found again by tag, so a retry makes nothing twice."""
 
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_log = logging.getLogger(__name__)
 SERVED = Path(__file__).parent / "served.py"
 SERVED_NEEDS = ("torch", "torchaudio", "transformers", "safetensors", "numpy", "soundfile", "soxr", "tqdm")
 """What a served model imports, pinned to the versions that it was trained with."""
@@ -64,9 +68,7 @@ def register_training(training: Training) -> dict[str, Any]:
     with mlflow.start_run(run_id=run_id, run_name=training.name) as run:
         mlflow.set_tags(dict(training.tags))
         mlflow.log_params({key: str(value)[:500] for key, value in _flatten(training.params).items()})
-        for epoch in training.history:
-            values = {key: float(value) for key, value in epoch.items() if key != "epoch" and value is not None}
-            mlflow.log_metrics(values, step=int(epoch["epoch"]))
+        _log_epochs(client, run.info.run_id, training.history)
         mlflow.log_metrics(headline(training.metrics))
         _log_datasets(training)
         mlflow.log_dict(dict(training.config), "config.json")
@@ -79,6 +81,67 @@ def register_training(training: Training) -> dict[str, Any]:
     client.update_model_version(training.name, version.version, card(training))
     client.set_registered_model_alias(training.name, "challenger", version.version)
     return {"name": training.name, "version": int(version.version), "run_id": run.info.run_id, "new": True}
+
+
+@contextmanager
+def stream(experiment: str, name: str, key: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Log epochs to MLflow while a training runs, and what the machine is doing; a retry continues the same run.
+
+    A training does not stop because MLflow does: what could not be logged is said once and logged at registration.
+
+    Args:
+        experiment: Name of the experiment.
+        name: Of the registered model.
+        key: Of the training's artifact; the run is found again by it.
+
+    Yields:
+        A function that takes an epoch's metrics. Without MLFLOW_TRACKING_URI it does nothing.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        yield lambda epoch: None
+        return
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    lost: list[Exception] = []
+
+    def guarded(action: Callable[[], Any]) -> Any:
+        if lost:  # each further try would wait for minutes
+            return None
+        try:
+            return action()
+        except Exception as error:  # whatever it is, hours of training weigh more
+            _log.warning("MLflow does not answer (%s): training goes on, epochs are logged at registration", error)
+            lost.append(error)
+            return None
+
+    def begin() -> str:
+        experiment_id = mlflow.set_experiment(experiment).experiment_id
+        run_id = _find_run(client, experiment_id, "ser.key", key)
+        run = mlflow.start_run(run_id=run_id, run_name=name, tags={"ser.key": key}, log_system_metrics=True)
+        return str(run.info.run_id)
+
+    run_id = guarded(begin)
+    status = "FAILED"
+    try:
+        yield lambda epoch: guarded(lambda: _log_epochs(client, run_id, [epoch])) if run_id else None
+        status = "FINISHED"
+    finally:
+        if run_id:
+            guarded(lambda: mlflow.end_run(status))
+
+
+def _log_epochs(client: "MlflowClient", run_id: str, history: Sequence[Mapping[str, Any]]) -> None:
+    """Log those epochs that are not logged yet."""
+    from mlflow.entities import Metric
+
+    logged = {point.step for point in client.get_metric_history(run_id, "dev_uar")}
+    for epoch in history:
+        if int(epoch["epoch"]) not in logged:
+            values = {key: float(value) for key, value in epoch.items() if key != "epoch" and value is not None}
+            now = int(time.time() * 1000)
+            metrics = [Metric(name, value, now, int(epoch["epoch"])) for name, value in sorted(values.items())]
+            client.log_batch(run_id, metrics)
 
 
 def _find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> str | None:

@@ -7,8 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
+import pandas as pd
 import pytest
 import soundfile
+
+from ser_tasks.audio.decode import decode
 
 SER = [sys.executable, "-c", "from ser_tasks.cli import main; main()"]
 
@@ -62,6 +67,45 @@ def test_train_test_and_predict(data_root: Path, few_actors: Path, tmp_path: Pat
     assert result["label"] in result["probabilities"]
     again = ser_json("predict-wav", "--wav-path", clip, "--ckpt-dir", out)
     assert again == result
+    if model == "cnn":
+        _predict_many(out, clip, result, tmp_path)
+        _exported_file_agrees(out, clip, result, tmp_path)
+
+
+def _predict_many(model: Path, clip: Path, alone: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    (folder / "deeper").mkdir(parents=True)
+    shutil.copyfile(clip, folder / "deeper" / "clip.flac")
+    samples, rate = soundfile.read(clip)
+    soundfile.write(folder / "long.wav", list(samples) * 8, rate)
+    (folder / "broken.wav").write_text("text")
+    done = ser("predict", "--source_dir", folder, "--ckpt_dir", model, "--out", tmp_path / "labels.csv")
+    assert "2 files labelled, 1 not" in done.stdout
+    assert "broken.wav cannot be decoded: it is a text" in done.stderr
+    table = pd.read_csv(tmp_path / "labels.csv").set_index("path")
+    label = alone["label"]
+    assert table.loc["deeper/clip.flac", f"p_{label}"] == pytest.approx(alone["probabilities"][label], abs=1e-5)
+    assert "it is a text" in table.loc["broken.wav", "error"]
+    timeline = pd.read_csv(tmp_path / "labels.timeline.csv")
+    assert set(timeline["path"]) == {"long.wav"}
+    assert timeline["end_s"].max() == pytest.approx(8 * len(samples) / rate, abs=0.001)
+
+
+def _exported_file_agrees(model: Path, clip: Path, alone: dict[str, Any], tmp_path: Path) -> None:
+    ser("export", "--ckpt_dir", model, "--format", "onnx", "--out", tmp_path / "exported")
+    session = onnxruntime.InferenceSession(tmp_path / "exported" / "model.onnx")
+    about = json.loads((tmp_path / "exported" / "model.onnx.json").read_text())
+    samples = decode(clip).samples[None]
+    names = [each.name for each in session.get_inputs()]
+    logits = session.run(None, dict(zip(names, (samples, np.array([samples.shape[1]])), strict=True)))[0][0]
+    odds = np.exp(logits - logits.max())
+    given = dict(zip(about["outputs"]["logits"]["labels"], odds / odds.sum(), strict=True))
+    assert given == pytest.approx(alone["probabilities"], abs=1e-4)
+
+
+def test_predict_refuses_an_unknown_format_before_any_work(tmp_path: Path) -> None:
+    done = ser("predict", "--source_dir", tmp_path, "--ckpt_dir", tmp_path, "--out", tmp_path / "x.xlsx", status=1)
+    assert ".json, .csv, .parquet" in done.stderr
 
 
 def test_errors_are_one_line_that_says_the_way_out(tmp_path: Path) -> None:
@@ -85,7 +129,7 @@ def test_a_failed_command_leaves_no_half_result(tmp_path: Path) -> None:
 
 
 def test_help_has_examples() -> None:
-    for command in ("inspect", "split", "train", "test", "predict_wav", "config"):
+    for command in ("inspect", "split", "train", "test", "predict_wav", "predict", "export", "config"):
         assert "Example:" in ser(command, "--help").stdout
 
 

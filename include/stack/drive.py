@@ -54,7 +54,7 @@ def study_uploads(config: Path, variables: Mapping[str, str]) -> list[Upload]:
         StackError: the configuration lies outside include/configs, or a folder does not exist.
     """
     from ser_tasks.config import load_config
-    from ser_tasks.plan import encoder_prefix
+    from ser_tasks.encoder_mirror import encoder_prefix
 
     home = CHECKOUT / "include" / "configs"
     if config.resolve().parent != home or config.suffix != ".yaml":

@@ -1,4 +1,4 @@
-"""Random changes to features while a model trains; nothing is changed in evaluation mode.
+"""Random changes to waveforms and features while a model trains; nothing is changed in evaluation mode.
 
 Every draw comes from torch's default generator, which the training loop seeds for each epoch.
 """
@@ -9,6 +9,33 @@ import torch
 from torch import Tensor, nn
 
 from ser_tasks.audio.logmel import frame_mask
+
+
+@dataclass(frozen=True)
+class WaveformOptions:
+    """What is changed before features are taken, and how strongly. Zero switches a change off."""
+
+    time_shift: float = (
+        0.0  # greatest shift either way, as a part of the clip; what leaves at one end enters at the other
+    )
+    noise: float = 0.0  # share of clips that get white noise
+    noise_snr_db: tuple[float, float] = (10.0, 30.0)  # power of speech over power of noise is drawn between these
+
+
+class AugmentWaveform(nn.Module):
+    """Shift in time and white noise; drawn anew for every clip."""
+
+    def __init__(self, options: WaveformOptions) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Change waveforms in training mode, else give them back: float32 [batch, samples], int64 [batch]."""
+        if self.training and self.options.time_shift > 0:
+            waveforms = _shift(waveforms, lengths, self.options.time_shift)
+        if self.training and self.options.noise > 0:
+            waveforms = _add_noise(waveforms, lengths, self.options)
+        return waveforms
 
 
 @dataclass(frozen=True)
@@ -63,6 +90,24 @@ class Augment(nn.Module):
 def _uniform(like: Tensor) -> Tensor:
     """Draw on the CPU whatever the device, so that a seed means the same everywhere."""
     return torch.rand(like.shape[0]).to(like.device)
+
+
+def _shift(waveforms: Tensor, lengths: Tensor, most: float) -> Tensor:
+    """Turn each clip in a circle."""
+    shift = ((2 * _uniform(lengths) - 1) * most * lengths).long()[:, None]
+    place = torch.arange(waveforms.shape[1], device=waveforms.device)[None, :]
+    turned = (place - shift) % lengths[:, None]
+    return waveforms.gather(1, torch.where(place < lengths[:, None], turned, place))
+
+
+def _add_noise(waveforms: Tensor, lengths: Tensor, options: WaveformOptions) -> Tensor:
+    """White noise at a drawn level below the clip's own power."""
+    low, high = options.noise_snr_db
+    mask = frame_mask(lengths, waveforms.shape[1])
+    power = (waveforms * mask).square().sum(dim=1) / lengths
+    snr_db = low + (high - low) * _uniform(lengths)
+    level = (power * 10 ** (-snr_db / 10)).sqrt() * (_uniform(lengths) < options.noise)
+    return waveforms + level[:, None] * torch.randn(waveforms.shape).to(waveforms.device) * mask
 
 
 def _span(ends: Tensor, widest: Tensor, size: int) -> Tensor:

@@ -1,43 +1,123 @@
 """Steps `train_cnn` and `train_wav2vec2`: train and dev clips -> model.json, model.safetensors, history.jsonl."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ser_tasks.audio.packed import PackedAudio
 from ser_tasks.builds.rows import examples, rows_to_fit, unpacked
+from ser_tasks.data.ratings import mean_ratings
+from ser_tasks.errors import BadInput
+from ser_tasks.live import history_file
 from ser_tasks.models.files import ModelSpec, build_model, save_model
-from ser_tasks.training.fit import FitOptions, fit
+from ser_tasks.training.checkpoints import Checkpoints
+from ser_tasks.training.fit import EpochMetrics, Examples, FitOptions, fit
+
+OnEpoch = Callable[[Mapping[str, Any]], None]
+_HEARD = ("voice", "evaluators", "audio_visual")
+"""Whose votes are learnt from, the first that a clip has: raters who only heard it come before those who saw it too."""
 
 
-def build_cnn(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: rows, audio. Params: labels, seed, title, note, options, fit."""
-    _train(ModelSpec("cnn", params["options"], params["labels"], title=params["title"]), None, inputs, params, out)
+def build_cnn(
+    inputs: Mapping[str, Path],
+    params: Mapping[str, Any],
+    out: Path,
+    checkpoints: Checkpoints | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> None:
+    """Inputs: rows, audio, ratings (optional: of a tone). Params: labels, seed, title, note, options, fit."""
+    spec = ModelSpec("cnn", dict(params["options"]), params["labels"], title=params["title"])
+    _train(spec, inputs, params, out, checkpoints, on_epoch)
 
 
-def build_wav2vec2(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: rows, audio, encoder (optional). Params: as build_cnn, offline_encoder, freeze_feature_encoder."""
-    options: dict[str, Any] = {"freeze_feature_encoder": params["freeze_feature_encoder"]}
+def build_wav2vec2(
+    inputs: Mapping[str, Path],
+    params: Mapping[str, Any],
+    out: Path,
+    checkpoints: Checkpoints | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> None:
+    """Inputs: as build_cnn, and encoder (optional). Params: as build_cnn, and offline_encoder."""
+    options: dict[str, Any] = dict(params["options"])
     if "encoder" not in inputs:
         options["encoder"] = {"random": params["offline_encoder"]}
     spec = ModelSpec("wav2vec2", options, params["labels"], title=params["title"], note=params["note"])
-    _train(spec, inputs.get("encoder"), inputs, params, out)
+    _train(spec, inputs, params, out, checkpoints, on_epoch)
 
 
 def _train(
-    spec: ModelSpec, encoder: Path | None, inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path
+    spec: ModelSpec,
+    inputs: Mapping[str, Path],
+    params: Mapping[str, Any],
+    out: Path,
+    checkpoints: Checkpoints | None,
+    on_epoch: OnEpoch | None,
 ) -> None:
+    options = FitOptions(**params["fit"], seed=params["seed"])
+    if options.tone_weight:
+        spec.options["tone"] = True
     train, dev = rows_to_fit(inputs["rows"])
     speakers = sorted({*train["speaker_id"], *dev["speaker_id"]})
-    model = build_model(spec, encoder, params["seed"])
+    model = build_model(spec, inputs.get("encoder"), params["seed"])
+    write = history_file(out / "history.jsonl")
+
+    def report(metrics: EpochMetrics) -> None:
+        write(asdict(metrics))
+        if on_epoch:
+            on_epoch(asdict(metrics))
+
     with unpacked(inputs["audio"], speakers) as audio:
         history = fit(
             model,
-            examples(audio, train, spec.labels),
-            examples(audio, dev, spec.labels),
+            _examples(audio, train, spec.labels, options, inputs),
+            _examples(audio, dev, spec.labels, options, inputs),
             spec.labels,
-            FitOptions(**params["fit"], seed=params["seed"]),
+            options,
+            checkpoints=checkpoints,
+            cache_folder=Path(os.environ.get("SER_CACHE_DIR", ".local/cache")) / "features",
+            on_epoch=report,
         )
     save_model(out, model, spec)
     (out / "history.jsonl").write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
+
+
+def _examples(
+    audio: PackedAudio, rows: pd.DataFrame, labels: Sequence[str], options: FitOptions, inputs: Mapping[str, Path]
+) -> Examples:
+    """Rows of a split with the targets that the options ask for."""
+    found = examples(audio, rows, labels)
+    if options.soft_weight:
+        if "votes" not in rows:
+            raise BadInput("training: soft_weight is set, but this corpus has no raters' votes: set it to 0")
+        found = replace(found, soft=torch.tensor([vote_shares(votes, labels) for votes in rows["votes"]]))
+    if options.tone_weight:
+        if "ratings" not in inputs:
+            raise BadInput("training: tone_weight is set, but no tone of this corpus is rated: set it to 0")
+        found = replace(found, tone=_tones(inputs["ratings"], rows))
+    return found
+
+
+def vote_shares(votes: object, labels: Sequence[str]) -> list[float]:
+    """Shares of the raters' votes among the labels; NaN where nobody voted for any of them.
+
+    Args:
+        votes: JSON of a manifest's column `votes`: {"voice": {"counts": {"angry": 3}, ...}, ...}; or missing.
+        labels: Canonical emotions.
+    """
+    held = json.loads(votes) if isinstance(votes, str) else {}
+    counts: dict[str, int] = next((held[kind]["counts"] for kind in _HEARD if kind in held), {})
+    given = [float(counts.get(label, 0)) for label in labels]
+    return [count / sum(given) for count in given] if sum(given) else [float("nan")] * len(labels)
+
+
+def _tones(ratings: Path, rows: pd.DataFrame) -> Tensor:
+    """Mean rating of each row's utterance, NaN where there is none: float32 [rows]."""
+    means = mean_ratings(pd.read_parquet(ratings / "ratings.parquet")).set_index("utterance_id")["mean"]
+    return torch.tensor(means.reindex(rows["utterance_id"]).to_numpy(dtype="float32"))

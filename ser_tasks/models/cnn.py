@@ -6,14 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ser_tasks.audio.augment import Augment, AugmentOptions
+from ser_tasks.audio.augment import Augment, AugmentOptions, AugmentWaveform, WaveformOptions
 from ser_tasks.audio.logmel import LogMel, LogMelOptions, frame_mask
+from ser_tasks.errors import BadInput
 from ser_tasks.models.pooling import masked_mean_std
 
 
 @dataclass(frozen=True)
 class CnnOptions:
-    """Size and augmentation; see `AugmentOptions` for the latter's units."""
+    """Size and augmentation; see `AugmentOptions` and `WaveformOptions` for the latter's units.
+
+    Attributes:
+        n_mels: Mel bins.
+        channels: Of the four convolutional layers.
+        dropout: Before the linear head.
+        tone: A second head with one output, for the mean rating of a social tone.
+    """
 
     n_mels: int = 64
     channels: tuple[int, int, int, int] = (32, 64, 128, 256)
@@ -24,6 +32,10 @@ class CnnOptions:
     bin_mask_width: int = 8
     stretch: float = 0.15
     bin_shift: int = 2
+    time_shift: float = 0.0
+    noise: float = 0.0
+    noise_snr_db: tuple[float, float] = (10.0, 30.0)
+    tone: bool = False
 
 
 _SHORTEST = 32  # frames: the stride and four poolings leave one of them
@@ -59,6 +71,9 @@ class Cnn(nn.Module):
     def __init__(self, options: CnnOptions, n_classes: int) -> None:
         super().__init__()
         self.options = options
+        self.augment_waveform = AugmentWaveform(
+            WaveformOptions(options.time_shift, options.noise, options.noise_snr_db)
+        )
         self.logmel = LogMel(LogMelOptions(n_mels=options.n_mels))
         self.augment = Augment(
             AugmentOptions(
@@ -82,7 +97,9 @@ class Cnn(nn.Module):
         # measured: a training step takes two thirds of the time
         self.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dropout = nn.Dropout(options.dropout)
-        self.classifier = nn.Linear(2 * options.channels[-1], n_classes)
+        pooled = 2 * options.channels[-1]
+        self.classifier = nn.Linear(pooled, n_classes)
+        self.tone_head = nn.Linear(pooled, 1) if options.tone else None
 
     def describe(self) -> dict[str, Any]:
         """Options that `CnnOptions` takes back."""
@@ -90,9 +107,13 @@ class Cnn(nn.Module):
 
     def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Mean and standard deviation over time of the last layer: float32 [batch, 2 * channels]."""
+        waveforms = self.augment_waveform(waveforms, lengths)
         features, counts = self.augment(*self.logmel(waveforms, lengths))
         counts = counts.clamp(min=_SHORTEST)
-        features = nn.functional.pad(features, (0, max(0, _SHORTEST - features.shape[2])))[:, None]
+        missing = _SHORTEST - features.shape[2]
+        if missing > 0:
+            features = nn.functional.pad(features, (0, missing))
+        features = features[:, None]
         for block in self.blocks:
             features, counts = block(features, counts)
         return masked_mean_std(features.mean(dim=2).transpose(1, 2), counts)
@@ -109,3 +130,10 @@ class Cnn(nn.Module):
         """
         logits: Tensor = self.classifier(self.dropout(self.embed(waveforms, lengths)))
         return logits.float()
+
+    def forward_with_tone(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits float32 [batch, classes], and a tone float32 [batch] on the scale that it was trained on."""
+        if self.tone_head is None:
+            raise BadInput("cnn: this model has no head for a tone: build it with the option tone")
+        pooled = self.dropout(self.embed(waveforms, lengths))
+        return self.classifier(pooled).float(), self.tone_head(pooled)[:, 0].float()

@@ -18,7 +18,9 @@ from torch import nn
 from ser_tasks.errors import BadInput
 from ser_tasks.models.baseline import LogMelBaseline
 from ser_tasks.models.cnn import Cnn, CnnOptions
-from ser_tasks.models.encoders import Encoder, EncoderShape, encoder_from_description, load_encoder
+from ser_tasks.models.encoder import Encoder
+from ser_tasks.models.encoders import EncoderShape, encoder_from_description, load_encoder
+from ser_tasks.models.low_rank import merged_weights
 from ser_tasks.models.probe import Probe
 from ser_tasks.models.wav2vec2 import Wav2Vec2Classifier, Wav2Vec2Options
 
@@ -104,9 +106,20 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelSpec]:
     return model.eval(), spec
 
 
+def plain_copy(model: nn.Module, spec: ModelSpec) -> nn.Module:
+    """A copy on the CPU in evaluation mode, low-rank additions merged into the weights that they belong to."""
+    options = model.describe()  # type: ignore[operator]
+    if "lora_rank" in options:
+        options["lora_rank"] = 0
+    copied = build_model(replace(spec, options=options))
+    copied.load_state_dict(merged_weights(model))
+    return copied.eval()
+
+
 def _cnn(options: dict[str, Any], n_classes: int, _: Path | None) -> nn.Module:
-    if "channels" in options:
-        options["channels"] = tuple(options["channels"])
+    for name in ("channels", "noise_snr_db"):
+        if name in options:
+            options[name] = tuple(options[name])
     return Cnn(_from_fields(CnnOptions, options, "cnn"), n_classes)
 
 

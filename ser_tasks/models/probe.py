@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ser_tasks.errors import BadInput
-from ser_tasks.models.encoders import Encoder
+from ser_tasks.models.encoder import Encoder
 from ser_tasks.models.linear import StandardisedLinear
 
 

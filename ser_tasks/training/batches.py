@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser_tasks.audio.packed import SAMPLE_RATE_HZ, PackedAudio
+from ser_tasks.audio.packed import FULL_SCALE, SAMPLE_RATE_HZ, PackedAudio
 
 _WIDTH = 4_000  # batches are padded to a multiple of this many samples: kernels are made anew for every new shape
+_RESIDENT = 0.25  # part of a GPU's free memory that a corpus may lie in for the length of a training
 _POOL = 16  # batches' worth of clips that are sorted by length together: enough to save padding, few enough to mix
 
 
@@ -19,10 +20,51 @@ def collate(audio: PackedAudio, indices: Sequence[int]) -> tuple[Tensor, Tensor]
         Waveforms float32 [batch, samples], padded with zeros; lengths int64 [batch].
     """
     lengths = torch.tensor([audio.length(i) for i in indices])
-    waveforms = torch.zeros(len(indices), -(-int(lengths.max()) // _WIDTH) * _WIDTH)
+    waveforms = torch.zeros(len(indices), padded_width(lengths.tolist()))
     for row, i in enumerate(indices):
         waveforms[row, : audio.length(i)] = torch.from_numpy(audio.waveform(i))
     return waveforms, lengths
+
+
+class Waveforms:
+    """Batches of waveforms on a device.
+
+    A GPU that has room for the whole corpus (int16: CREMA-D takes 0.6 GB) holds it, and cuts batches out of it itself:
+    filling batches on the CPU would be slower than a small network.
+
+    Args:
+        audio: Where the clips are.
+        device: Where batches are wanted.
+        resident: Hold the corpus on the device; None: on a GPU with room.
+    """
+
+    def __init__(self, audio: PackedAudio, device: torch.device, resident: bool | None = None) -> None:
+        self.audio, self.device = audio, device
+        if resident is None:
+            resident = device.type == "cuda" and audio.samples.nbytes < _RESIDENT * torch.cuda.mem_get_info(device)[0]
+        self.samples = torch.tensor(audio.samples, device=device) if resident else None
+
+    def __call__(self, clips: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Waveforms float32 [clips, samples], padded with zeros, and lengths int64 [clips]."""
+        if self.samples is None:
+            waveforms, lengths = collate(self.audio, clips)
+            return waveforms.to(self.device), lengths.to(self.device)
+        starts = torch.from_numpy(self.audio.offsets[list(clips)]).to(self.device, non_blocking=True)
+        ends = torch.from_numpy(self.audio.offsets[[i + 1 for i in clips]]).to(self.device, non_blocking=True)
+        width = padded_width([self.audio.length(i) for i in clips])
+        places = starts[:, None] + torch.arange(width, device=self.device)
+        taken = self.samples[places.clamp(max=len(self.samples) - 1)].float() / FULL_SCALE
+        return taken.masked_fill_(places >= ends[:, None], 0.0), ends - starts
+
+
+def padded_width(lengths: Sequence[int]) -> int:
+    """Samples that a batch of clips of these lengths is padded to."""
+    return -(-max(lengths) // _WIDTH) * _WIDTH
+
+
+def pieces(batch: Sequence[int], count: int) -> list[list[int]]:
+    """Cut a batch into `count` runs of about equal size; where it has fewer clips, the last pieces are empty."""
+    return [part.tolist() for part in np.array_split(np.asarray(batch, dtype=np.int64), count)]
 
 
 def training_batches(

@@ -1,15 +1,15 @@
 """The state of a training after an epoch, as safetensors and JSON.
 
-Each checkpoint is a folder `epoch-<n>`: written under another name, then renamed, so that one that has its name is
-whole. Random state needs no place in it: the loop seeds every epoch from the training's seed and the epoch's number.
+Where checkpoints are kept is the caller's: a folder or the object store, see `ser_tasks.checkpoint_store`. Random state
+needs no place in them: the loop seeds every piece of every batch from the training's seed and its place in the order.
 """
 
 import json
 import logging
-import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -18,8 +18,21 @@ from torch import Tensor
 
 from ser_tasks.errors import BadInput
 
-KEPT = 2
 _log = logging.getLogger(__name__)
+
+
+class Checkpoints(Protocol):
+    """Keeps the newest checkpoints of one training."""
+
+    @property
+    def place(self) -> str:
+        """Where they are, for messages; no other training's are there."""
+
+    def save(self, epoch: int, write: Callable[[Path], None]) -> None:
+        """Let `write` fill a folder and keep it, visible whole or not at all."""
+
+    def newest_first(self) -> Iterator[Path]:
+        """Folders whose every byte is what was saved; each is there until the next one is asked for."""
 
 
 @dataclass(frozen=True)
@@ -41,47 +54,45 @@ class Checkpoint:
     optimiser: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write `folder/epoch-<n>` for the last finished epoch; keep the newest two."""
-    final = folder / f"epoch-{len(checkpoint.history):04d}"
-    partial = folder / f"{final.name}.partial"
-    for stale in (partial, final):
-        shutil.rmtree(stale, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file(_storable(checkpoint.model), partial / "model.safetensors")
-    save_file(_storable(checkpoint.best), partial / "best.safetensors")
-    tensors, numbers = _split_optimiser(checkpoint.optimiser)
-    save_file(tensors, partial / "optimiser.safetensors")
-    state = {"training": checkpoint.training, "history": checkpoint.history, "optimiser": numbers}
-    (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
-    partial.rename(final)
-    for old in sorted(folder.glob("epoch-[0-9][0-9][0-9][0-9]"))[:-KEPT]:
-        shutil.rmtree(old)
+def save_checkpoint(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
+    """Save the state after the last finished epoch."""
+
+    def write(folder: Path) -> None:
+        # Named after their place, tensors are never the same file as another training's or as a published model:
+        # what is deleted with a checkpoint is missed by nobody.
+        about = {"checkpoint_of": checkpoints.place}
+        tensors, numbers = _split_optimiser(checkpoint.optimiser)
+        for name, held in (("model", checkpoint.model), ("best", checkpoint.best), ("optimiser", tensors)):
+            save_file(_storable(held), folder / f"{name}.safetensors", metadata=about)
+        state = {**about, "training": checkpoint.training, "history": checkpoint.history, "optimiser": numbers}
+        (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+
+    checkpoints.save(len(checkpoint.history), write)
 
 
-def load_newest(folder: Path, training: str) -> Checkpoint | None:
+def load_newest(checkpoints: Checkpoints, training: str) -> Checkpoint | None:
     """Load the newest checkpoint that is whole; None where there is none.
 
     Raises:
         BadInput: It belongs to another training.
     """
-    for path in sorted(folder.glob("epoch-[0-9][0-9][0-9][0-9]"), reverse=True):
+    for folder in checkpoints.newest_first():
         try:
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             checkpoint = Checkpoint(
                 state["training"],
                 state["history"],
-                load_file(path / "model.safetensors"),
-                load_file(path / "best.safetensors"),
-                _join_optimiser(load_file(path / "optimiser.safetensors"), state["optimiser"]),
+                load_file(folder / "model.safetensors"),
+                load_file(folder / "best.safetensors"),
+                _join_optimiser(load_file(folder / "optimiser.safetensors"), state["optimiser"]),
             )
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            _log.warning("%s cannot be read (%s): going back to the checkpoint before it", path, error)
+            _log.warning("%s: a checkpoint cannot be read (%s): trying the one before it", checkpoints.place, error)
             continue
         if checkpoint.training != training:
             raise BadInput(
-                f"{path}: belongs to a training with other options, clips or weights: "
-                "remove the folder, or choose another"
+                f"{checkpoints.place}: holds checkpoints of a training with other options, clips or weights: "
+                "remove them, or choose another place"
             )
         return checkpoint
     return None
@@ -94,7 +105,7 @@ def _storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _split_optimiser(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by 'parameter number/name', and the rest, which is plain numbers."""
     tensors = {f"{number}/{name}": value for number, held in state["state"].items() for name, value in held.items()}
-    return _storable(tensors), {"param_groups": state["param_groups"]}
+    return tensors, {"param_groups": state["param_groups"]}
 
 
 def _join_optimiser(tensors: dict[str, Tensor], numbers: dict[str, Any]) -> dict[str, Any]:

@@ -3,88 +3,47 @@
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from ser_tasks.audio.packed import SAMPLE_RATE_HZ, PackedAudio
+from ser_tasks.audio.packed import SAMPLE_RATE_HZ
 from ser_tasks.errors import BadInput
-from ser_tasks.training.apply import apply_to_clips
-from ser_tasks.training.batches import collate, training_batches
-from ser_tasks.training.checkpoints import Checkpoint, copy_of, load_newest, save_checkpoint
-from ser_tasks.training.device import Device, Precision, autocast, choose_device
+from ser_tasks.training.checkpoints import Checkpoint, Checkpoints, copy_of, load_newest, save_checkpoint
+from ser_tasks.training.device import make_accelerator
+from ser_tasks.training.epoch import Setup, evaluate, rows_of_epoch, set_up, train_epoch, uar
+from ser_tasks.training.examples import Examples
+from ser_tasks.training.options import CNN_FIT, WAV2VEC2_FIT, FitOptions
+from ser_tasks.training.schedule import restore_optimiser
 
+__all__ = ["CNN_FIT", "WAV2VEC2_FIT", "EpochMetrics", "Examples", "FitOptions", "fit", "uar"]
+
+_ELSEWHERE = ("device", "threads", "cache_gb", "checkpoint_epochs", "checkpoint_minutes")
+"""Options that say where and how fast a training runs, not which one it is."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class FitOptions:
-    """How to train.
+class EpochMetrics:
+    """What an epoch came to.
 
     Attributes:
-        epochs: At most so many passes over the training clips.
-        batch_size: Most clips in a batch.
-        batch_seconds: Most seconds of audio in a batch, padding included.
-        learning_rate: The highest; after warm-up it falls to 0 along a cosine.
-        encoder_learning_rate: The same for a pretrained encoder's weights; None: the same rate.
-        weight_decay: Of AdamW, on matrices and kernels, not on biases and norms.
-        warmup_fraction: Part of all steps in which the rate rises from 0.
-        clip_norm: Longest gradient, all weights together.
-        patience: Stop after so many epochs without a better dev UAR; 0: never.
-        class_weights: Weigh classes by the inverse of their frequency, as UAR does.
-        label_smoothing: In [0, 1).
-        seed: Decides order of clips, augmentation and dropout.
-        device: auto takes a GPU where there is one.
-        precision: auto takes bfloat16 where the device computes it quickly.
-        threads: Of the CPU; 0: leave torch's own choice.
+        epoch: Counted from 1.
+        train_loss: Mean over the epoch's clips while they were learnt from; nats, plus the weighted error of the tone.
+        dev_loss: Nats.
+        dev_uar: In [0, 1].
+        seconds: Of training and evaluation.
+        audio_seconds_per_s: Audio learnt from in a second of training, all processes together.
+        dev_tone_error: Root mean square error of the second head, on the ratings' scale; None without one.
+        flop_utilisation: Model FLOP utilisation of the GPUs, in [0, 1]; None on a CPU.
     """
-
-    epochs: int = 40
-    batch_size: int = 32
-    batch_seconds: float = 240.0
-    learning_rate: float = 3e-3
-    encoder_learning_rate: float | None = None
-    weight_decay: float = 0.01
-    warmup_fraction: float = 0.1
-    clip_norm: float = 1.0
-    patience: int = 0
-    class_weights: bool = True
-    label_smoothing: float = 0.0
-    seed: int = 0
-    device: Device = "auto"
-    precision: Precision = "auto"
-    threads: int = 0
-
-
-CNN_FIT = FitOptions()
-WAV2VEC2_FIT = FitOptions(epochs=15, learning_rate=1e-3, encoder_learning_rate=1e-5, patience=5)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Clips with targets: rows are (number of the clip in `audio`, number of its label)."""
-
-    audio: PackedAudio
-    rows: Sequence[tuple[int, int]]
-
-    @property
-    def targets(self) -> Tensor:
-        """int64 [rows]."""
-        return torch.tensor([target for _, target in self.rows])
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What an epoch came to. Losses in nats; UAR in [0, 1]; epoch counted from 1."""
 
     epoch: int
     train_loss: float
@@ -92,6 +51,8 @@ class EpochMetrics:
     dev_uar: float
     seconds: float
     audio_seconds_per_s: float
+    dev_tone_error: float | None = None
+    flop_utilisation: float | None = None
 
 
 def fit(
@@ -101,14 +62,16 @@ def fit(
     labels: Sequence[str],
     options: FitOptions,
     *,
-    checkpoint_folder: Path | None = None,
+    checkpoints: Checkpoints | None = None,
+    cache_folder: Path | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
 ) -> list[EpochMetrics]:
     """Train a model; at the end it holds the weights of the epoch with the best dev UAR, in evaluation mode.
 
-    The dev clips decide which epoch is taken and when to stop, and nothing else does. With a checkpoint folder a
-    training that was cut off goes on after its last finished epoch, and ends with the same bits as one that was not
-    (same machine, same number of threads).
+    The dev clips decide which epoch is taken and when to stop, and nothing else does. With checkpoints a training that
+    was cut off goes on after the last epoch that was saved, and ends with the same bits as one that was not (same
+    machine, versions, number of threads and processes). Under torchrun or `accelerate launch` every process calls this
+    alike; they share each batch, and the first of them saves and reports.
 
     Args:
         model: As `build_model` makes it.
@@ -116,131 +79,81 @@ def fit(
         dev: Clips to select by; of other speakers than `train`.
         labels: Names of the classes.
         options: How to train.
-        checkpoint_folder: Where to keep state after each epoch; None: nowhere.
+        checkpoints: Where to keep state; None: nowhere.
+        cache_folder: Where to keep a frozen feature encoder's features; None: they are computed every epoch.
         on_epoch: Called after each epoch that is trained now, once its checkpoint is written.
 
     Returns:
         Metrics of every epoch, those before a resumption included.
 
     Raises:
-        BadInput: No clips, an unusable target, a loss that is not a number, or checkpoints of another training.
+        BadInput: No clips, an unusable target, a loss that is not a number, too little memory, or checkpoints of
+            another training.
     """
-    _check(train, dev, labels)
-    device = choose_device(options.device)
-    model.to(device)
-    optimiser = _optimiser(model, options)
-    criterion = _criterion(train, labels, options).to(device)
-    training = _identity(model, train, dev, labels, options)
-    history: list[EpochMetrics] = []
-    best = copy_of(model.state_dict())
-    found = load_newest(checkpoint_folder, training) if checkpoint_folder else None
-    if found is not None:
-        history = [EpochMetrics(**epoch) for epoch in found.history]
-        model.load_state_dict(found.model)
-        optimiser.load_state_dict(found.optimiser)
-        best = found.best
-        _log.info("going on after epoch %d of %d", len(history), options.epochs)
-    train_seconds = sum(train.audio.length(i) for i, _ in train.rows) / SAMPLE_RATE_HZ
-
-    with _threads(options.threads), torch.random.fork_rng(), _progress(history, train, options) as progress:
-        while not _finished(history, options):
-            epoch = len(history)
-            torch.manual_seed(int(np.random.SeedSequence([options.seed, epoch]).generate_state(1)[0]))
-            started = time.perf_counter()
-            train_loss = 0.0
-            for clips, loss in _train_epoch(model, train, criterion, optimiser, options, epoch=epoch):
-                train_loss += loss * clips / len(train.rows)
-                progress.update(clips)
-                progress.set_postfix_str(_postfix(loss, history), refresh=False)
-            trained = time.perf_counter()
-            dev_loss, dev_uar = _evaluate(model, dev, criterion, options)
-            metrics = EpochMetrics(
-                epoch=epoch + 1,
-                train_loss=train_loss,
-                dev_loss=dev_loss,
-                dev_uar=dev_uar,
-                seconds=time.perf_counter() - started,
-                audio_seconds_per_s=train_seconds / (trained - started),
-            )
-            if dev_uar > max((past.dev_uar for past in history), default=-1.0):
-                best = copy_of(model.state_dict())
-            history.append(metrics)
-            if checkpoint_folder:
-                plain = [asdict(each) for each in history]
-                state = Checkpoint(training, plain, model.state_dict(), best, optimiser.state_dict())
-                save_checkpoint(checkpoint_folder, state)
-            _log.info("epoch %d of %d: %s", epoch + 1, options.epochs, _postfix(metrics.train_loss, history))
-            if on_epoch:
-                on_epoch(metrics)
+    train.check("train", labels, options)
+    dev.check("dev", labels, options)
+    accelerator = make_accelerator(options.device, options.precision)
+    device = accelerator.device
+    with _threads(options.threads), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        model.to(device)
+        training = _identity(model, train, dev, labels, options)
+        setup = set_up(accelerator, model, train, dev, len(labels), options, cache_folder)
+        history: list[EpochMetrics] = []
+        best = copy_of(model.state_dict())
+        found = load_newest(checkpoints, training) if checkpoints else None
+        if found is not None:
+            history = [EpochMetrics(**epoch) for epoch in found.history]
+            model.load_state_dict(found.model)
+            restore_optimiser(setup.optimiser, found.optimiser)
+            best = found.best
+            _log.info("going on after epoch %d of %d", len(history), options.epochs)
+        _agree(accelerator, len(history))
+        due = _Interval(options, len(history))
+        with _progress(len(history), setup) as progress:
+            while not _finished(history, options):
+                metrics = _one_epoch(setup, history, progress)
+                if metrics.dev_uar > max((past.dev_uar for past in history), default=-1.0):
+                    best = copy_of(model.state_dict())
+                history.append(metrics)
+                if checkpoints and accelerator.is_main_process and due(len(history)):
+                    plain = [asdict(each) for each in history]
+                    state = Checkpoint(training, plain, model.state_dict(), best, setup.optimiser.state_dict())
+                    save_checkpoint(checkpoints, state)
+                speed = metrics.audio_seconds_per_s
+                _log.info("epoch %d of %d: %s", len(history), options.epochs, _line(metrics.train_loss, history, speed))
+                if on_epoch and accelerator.is_main_process:
+                    on_epoch(metrics)
     model.load_state_dict(best)
     model.eval()
     return history
 
 
-def _train_epoch(
-    model: nn.Module,
-    train: Examples,
-    criterion: nn.CrossEntropyLoss,
-    optimiser: torch.optim.Optimizer,
-    options: FitOptions,
-    *,
-    epoch: int,
-) -> Iterator[tuple[int, float]]:
-    """One pass over the training clips; yields the number of clips and the loss of each batch."""
-    device = choose_device(options.device)
-    lengths = [train.audio.length(i) for i, _ in train.rows]
-    targets = train.targets
-    batches = training_batches(lengths, options.batch_size, options.batch_seconds, options.seed, epoch)
-    model.train()
-    for number, batch in enumerate(batches):
-        factor = _rate((epoch + (number + 0.5) / len(batches)) / options.epochs, options.warmup_fraction)
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * factor
-        waveforms, samples = collate(train.audio, [train.rows[row][0] for row in batch])
-        with autocast(device, options.precision):
-            logits = model(waveforms.to(device), samples.to(device))
-        loss = criterion(logits, targets[batch].to(device))
-        if not torch.isfinite(loss):
-            _fail_on(loss, train, batch, epoch)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
-        optimiser.step()
-        yield len(batch), loss.item()
-
-
-def uar(targets: NDArray[np.int64], predictions: NDArray[np.int64]) -> float:
-    """Unweighted average recall over the classes that occur in `targets`, in [0, 1]."""
-    return float(np.mean([np.mean(predictions[targets == label] == label) for label in np.unique(targets)]))
-
-
-def _check(train: Examples, dev: Examples, labels: Sequence[str]) -> None:
-    for name, examples in (("train", train), ("dev", dev)):
-        if not examples.rows:
-            raise BadInput(f"{name}: no clips: check the split")
-        for i, target in examples.rows:
-            if not 0 <= target < len(labels):
-                place = examples.audio.utterance_ids[i]
-                raise BadInput(f"{name}: {place}: target {target}, but there are {len(labels)} labels")
-
-
-def _optimiser(model: nn.Module, options: FitOptions) -> torch.optim.AdamW:
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            of_encoder = name.startswith("encoder.") and options.encoder_learning_rate is not None
-            rate = options.encoder_learning_rate if of_encoder else options.learning_rate
-            decay = options.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate or 0.0, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": held, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), held in groups.items()]
+def _one_epoch(setup: Setup, history: Sequence[EpochMetrics], progress: "tqdm[None]") -> EpochMetrics:
+    """Train for one epoch, then look at the dev clips."""
+    train, accelerator = setup.train.examples, setup.accelerator
+    started = time.perf_counter()
+    clips, samples, padded, loss = 0, 0, 0, 0.0
+    for batch, with_padding, part in train_epoch(setup, len(history)):
+        clips += len(batch)
+        samples += sum(train.audio.length(train.rows[row][0]) for row in batch)
+        padded += with_padding
+        loss += part * len(batch)
+        progress.update(len(batch))
+        speed = samples / SAMPLE_RATE_HZ / (time.perf_counter() - started)
+        progress.set_postfix_str(_line(part * accelerator.num_processes, history, speed), refresh=False)
+    loss = accelerator.reduce(torch.tensor(loss, device=accelerator.device), "sum").item()
+    trained = time.perf_counter() - started
+    dev_loss, dev_uar, dev_tone_error = evaluate(setup)
+    return EpochMetrics(
+        epoch=len(history) + 1,
+        train_loss=loss / clips,
+        dev_loss=dev_loss,
+        dev_uar=dev_uar,
+        seconds=time.perf_counter() - started,
+        audio_seconds_per_s=samples / SAMPLE_RATE_HZ / trained,
+        dev_tone_error=dev_tone_error,
+        flop_utilisation=setup.flops.utilisation(padded, trained),
     )
-
-
-def _criterion(train: Examples, labels: Sequence[str], options: FitOptions) -> nn.CrossEntropyLoss:
-    counts = torch.bincount(train.targets, minlength=len(labels)).float()
-    weights = counts.sum() / (len(labels) * counts.clamp(min=1)) if options.class_weights else None
-    return nn.CrossEntropyLoss(weight=weights, label_smoothing=options.label_smoothing)
 
 
 def _identity(model: nn.Module, train: Examples, dev: Examples, labels: Sequence[str], options: FitOptions) -> str:
@@ -248,16 +161,39 @@ def _identity(model: nn.Module, train: Examples, dev: Examples, labels: Sequence
     said = json.dumps(
         [
             [part.rows for part in (train, dev)],
-            [[part.audio.utterance_ids[i] for i, _ in part.rows] for part in (train, dev)],
+            [part.names(range(len(part.rows))) for part in (train, dev)],
             list(labels),
-            {key: value for key, value in asdict(options).items() if key not in ("device", "threads")},
+            {key: value for key, value in asdict(options).items() if key not in _ELSEWHERE},
         ]
     )
     digest = hashlib.sha256(said.encode())
-    for name, tensor in model.state_dict().items():
+    targets = {f"{i}": t for i, t in enumerate((train.soft, dev.soft, train.tone, dev.tone)) if t is not None}
+    for name, tensor in [*targets.items(), *model.state_dict().items()]:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _agree(accelerator: Any, epochs: int) -> None:
+    """Raises BadInput where processes found different checkpoints: a folder that not all of them see."""
+    found = accelerator.gather(torch.tensor([epochs], device=accelerator.device)).tolist()
+    if len(set(found)) > 1:
+        raise BadInput(f"training: the processes would go on after epochs {found}: let all see the same checkpoints")
+
+
+class _Interval:
+    """Whether a checkpoint is due: by epochs, or by minutes."""
+
+    def __init__(self, options: FitOptions, epoch: int) -> None:
+        self.options, self.epoch, self.time = options, epoch, time.monotonic()
+
+    def __call__(self, epoch: int) -> bool:
+        minutes = (time.monotonic() - self.time) / 60
+        by_time = self.options.checkpoint_minutes
+        due = minutes >= by_time if by_time else epoch - self.epoch >= self.options.checkpoint_epochs
+        if due:
+            self.epoch, self.time = epoch, time.monotonic()
+        return due
 
 
 def _finished(history: Sequence[EpochMetrics], options: FitOptions) -> bool:
@@ -267,45 +203,23 @@ def _finished(history: Sequence[EpochMetrics], options: FitOptions) -> bool:
     return bool(options.patience and scores and len(scores) - 1 - scores.index(max(scores)) >= options.patience)
 
 
-def _rate(progress: float, warmup: float) -> float:
-    """Part of the highest rate, `progress` in (0, 1) being the part of the training that is done."""
-    if progress < warmup:
-        return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+def _line(loss: float, history: Sequence[EpochMetrics], speed: float) -> str:
+    """What bar and log say: loss, UAR of the last finished epoch, speed, utilisation."""
+    parts = [f"loss {loss:.3f}"]
+    if history:
+        best = max(past.dev_uar for past in history)
+        parts.append(f"dev UAR {history[-1].dev_uar:.3f} (best {best:.3f})")
+    parts.append(f"{speed:.0f} s audio/s")
+    if history and history[-1].flop_utilisation is not None:
+        parts.append(f"MFU {history[-1].flop_utilisation:.0%}")
+    return ", ".join(parts)
 
 
-def _evaluate(
-    model: nn.Module, dev: Examples, criterion: nn.CrossEntropyLoss, options: FitOptions
-) -> tuple[float, float]:
-    """Loss and UAR on the dev clips."""
-    device = choose_device(options.device)
-    model.eval()
-    indices = [i for i, _ in dev.rows]
-    logits = apply_to_clips(model, dev.audio, indices, device, options.batch_seconds, precision=options.precision)
-    loss = criterion(logits.to(device), dev.targets.to(device)).item()
-    return loss, uar(dev.targets.numpy(), logits.argmax(dim=1).numpy())
-
-
-def _fail_on(loss: Tensor, train: Examples, batch: Sequence[int], epoch: int) -> None:
-    names = ", ".join(train.audio.utterance_ids[train.rows[row][0]] for row in batch)
-    raise BadInput(
-        f"training: the loss is {loss.item()} in epoch {epoch + 1}, in the batch of {names}: "
-        "look at these clips, or lower the learning rate"
-    )
-
-
-def _postfix(loss: float, history: Sequence[EpochMetrics]) -> str:
-    if not history:
-        return f"loss {loss:.3f}"
-    best = max(past.dev_uar for past in history)
-    last = history[-1]
-    return f"loss {loss:.3f}, dev UAR {last.dev_uar:.3f} (best {best:.3f}), {last.audio_seconds_per_s:.0f} s audio/s"
-
-
-def _progress(history: Sequence[EpochMetrics], train: Examples, options: FitOptions) -> "tqdm[None]":
+def _progress(epochs: int, setup: Setup) -> "tqdm[None]":
     """A bar on stderr over all epochs; none where stderr is not a terminal, there the log has a line per epoch."""
-    clips = len(train.rows)
-    return tqdm(total=options.epochs * clips, initial=len(history) * clips, unit="clip", disable=None, leave=False)
+    clips = len(rows_of_epoch(setup.train.examples, setup.options, 0))
+    hidden = None if setup.accelerator.is_main_process else True
+    return tqdm(total=setup.options.epochs * clips, initial=epochs * clips, unit="clip", disable=hidden, leave=False)
 
 
 @contextmanager

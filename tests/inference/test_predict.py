@@ -1,14 +1,25 @@
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import soxr
 
 from ser_tasks.audio.packed import PackedAudio, write_packed
+from ser_tasks.builds.predict_folder import predictions_table, timeline_table, write_predictions
 from ser_tasks.errors import BadInput
-from ser_tasks.inference.predict import embed_packed, predict_file, predict_packed, predict_waveform
+from ser_tasks.inference.predict import (
+    Windows,
+    embed_packed,
+    predict_file,
+    predict_folder,
+    predict_packed,
+    predict_waveform,
+)
 from ser_tasks.models.encoders import EncoderShape, load_encoder
 from ser_tasks.models.files import ModelSpec, build_model
 
@@ -64,3 +75,109 @@ def test_a_file_gives_what_its_samples_give(audio: PackedAudio, tmp_path: Path) 
 def test_samples_that_say_nothing_are_refused(samples: np.ndarray) -> None:
     with pytest.raises(BadInput, match="nothing to predict from"):
         predict_waveform(build_model(SPEC), SPEC, samples.astype(np.float32), 16_000)
+
+
+def speech(seconds: float, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return (np.sin(np.cumsum(generator.normal(size=round(seconds * 16_000)))) * 0.3).astype(np.float32)
+
+
+def as_file(samples: np.ndarray, rate: int = 16_000, name: str = "wav") -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, samples, rate, format=name, subtype="PCM_16" if name == "flac" else "FLOAT")
+    return out.getvalue()
+
+
+def test_windows_cover_a_clip_to_its_end_and_no_window_is_superfluous() -> None:
+    windows = Windows(2.0, 1.0)
+    assert windows.spans(20, 10) == [(0, 20)]
+    assert windows.spans(1, 10) == [(0, 1)]
+    assert windows.spans(21, 10) == [(0, 20), (10, 21)]
+    assert windows.spans(30, 10) == [(0, 20), (10, 30)]
+    assert windows.spans(31, 10) == [(0, 20), (10, 30), (20, 31)]
+    assert Windows(2.0, 2.0).spans(45, 10) == [(0, 20), (20, 40), (40, 45)]
+    for window_s, hop_s in ((2.0, 3.0), (2.0, 0.0), (0.05, 0.05)):
+        with pytest.raises(BadInput, match="hop <= window"):
+            Windows(window_s, hop_s)
+
+
+def test_long_audio_has_a_timeline_and_its_mean_weighted_by_duration() -> None:
+    model = build_model(SPEC)
+    samples = speech(5.5)
+    result = predict_waveform(model, SPEC, samples, 16_000, Windows(2.0, 2.0))
+    assert [(part["start_s"], part["end_s"]) for part in result["timeline"]] == [(0.0, 2.0), (2.0, 4.0), (4.0, 5.5)]
+    assert result["duration_s"] == 5.5
+    expected = np.zeros(3)
+    for part in result["timeline"]:
+        piece = samples[round(16_000 * part["start_s"]) : round(16_000 * part["end_s"])]
+        alone = predict_waveform(model, SPEC, piece, 16_000)
+        assert alone["timeline"] == []
+        assert part["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+        assert part["label"] == alone["label"]
+        expected += len(piece) * np.array(list(part["probabilities"].values()))
+    np.testing.assert_allclose(list(result["probabilities"].values()), expected / len(samples), atol=1e-6)
+    assert result["label"] == SPEC.labels[int(expected.argmax())]
+
+
+def test_one_bad_file_stops_no_other_and_is_listed() -> None:
+    model = build_model(SPEC)
+    bodies = {
+        "a.wav": as_file(speech(1.0)),
+        "broken.wav": b"RIFF nothing",
+        "b.flac": as_file(speech(0.7, 1), name="flac"),
+        "empty.wav": b"",
+        "long.wav": as_file(speech(2.5, 2)),
+        "nan.wav": as_file(np.full(800, np.nan, dtype=np.float32)),
+        "fast.wav": as_file(soxr.resample(speech(1.0), 16_000, 44_100), 44_100),
+    }
+
+    def read(name: str) -> bytes:
+        if name == "gone.wav":
+            raise FileNotFoundError(f"no such file: {name}")
+        return bodies[name]
+
+    names = [*bodies, "gone.wav"]
+    rows = predict_folder(model, SPEC, names, read, Windows(1.0, 1.0), chunk=3)
+    assert [row["path"] for row in rows] == names
+    assert {row["path"] for row in rows if row["error"]} == {"broken.wav", "empty.wav", "nan.wav", "gone.wav"}
+    for row in rows:
+        if row["error"]:
+            assert row["path"] in row["error"]
+            assert "label" not in row
+        else:
+            alone = predict_file(model, SPEC, bodies[row["path"]], Windows(1.0, 1.0))
+            assert row["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-4)
+            assert len(row["timeline"]) == len(alone["timeline"])
+    fast = next(row for row in rows if row["path"] == "fast.wav")
+    assert fast["probabilities"] == pytest.approx(rows[0]["probabilities"], abs=1e-2)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".parquet"])
+def test_predictions_are_read_back_from_every_format(suffix: str, tmp_path: Path) -> None:
+    bodies = {"ü, a.wav": as_file(speech(1.0)), "bad.wav": b"x", "long.wav": as_file(speech(2.5))}
+    rows = predict_folder(build_model(SPEC), SPEC, bodies, bodies.__getitem__, Windows(1.0, 1.0))
+    path = tmp_path / "new" / f"out{suffix}"
+    written = write_predictions(rows, SPEC.labels, path, {"model": "small"})
+    if suffix == ".json":
+        assert written == [path]
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert found == {"model": "small", "predictions": rows}
+        return
+    read = pd.read_csv if suffix == ".csv" else pd.read_parquet
+    assert written == [path, path.with_name(f"out.timeline{suffix}")]
+    table, timeline = (read(each) for each in written)
+    assert table["path"].tolist() == list(bodies)
+    assert table["label"].tolist()[::2] == [rows[0]["label"], rows[2]["label"]]
+    assert table["error"].fillna("").astype(bool).tolist() == [False, True, False]
+    assert table.loc[1, [f"p_{label}" for label in SPEC.labels]].isna().all()
+    assert table["duration_s"].tolist()[::2] == [1.0, 2.5]
+    np.testing.assert_allclose(table.loc[2, "p_sad"], rows[2]["probabilities"]["sad"])
+    assert timeline["path"].unique().tolist() == ["long.wav"]
+    assert timeline["end_s"].tolist() == [1.0, 2.0, 2.5]
+    assert list(predictions_table([], SPEC.labels).columns) == list(table.columns)
+    assert list(timeline_table([], SPEC.labels).columns) == list(timeline.columns)
+
+
+def test_predictions_of_an_unknown_format_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"\.json, \.csv, \.parquet"):
+        write_predictions([], SPEC.labels, tmp_path / "out.xlsx", {})

@@ -1,5 +1,6 @@
 """Encoders give what transformers gives for a clip alone, whatever batch the clip is in."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,25 @@ import pytest
 import torch
 
 from ser_tasks.errors import BadInput
-from ser_tasks.models.encoders import EncoderShape, encoder_from_description, load_encoder
+from ser_tasks.models.encoders import EncoderShape, check_encoder, encoder_from_description, load_encoder
 
 # ser_tasks comes first: it lets torchaudio, which transformers imports, do without CUDA
 # isort: split
 from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
     HubertConfig,
     HubertModel,
+    SeamlessM4TFeatureExtractor,
+    UniSpeechSatConfig,
+    UniSpeechSatModel,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
     WhisperConfig,
     WhisperFeatureExtractor,
 )
@@ -29,7 +39,34 @@ SIZES: dict[str, Any] = {
     "num_attention_heads": 2,
     "intermediate_size": 48,
     "conv_dim": (16,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
 }
+KIN: dict[str, Any] = {
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
+    "hubert": (HubertConfig, HubertModel),
+    "wavlm": (WavLMConfig, WavLMModel),
+    "unispeech-sat": (UniSpeechSatConfig, UniSpeechSatModel),
+}
+NORMS = {
+    "group": {"feat_extract_norm": "group", "do_stable_layer_norm": False},
+    "layer": {"feat_extract_norm": "layer", "do_stable_layer_norm": True},
+}
+LENGTHS = (12_000, 8_000, 8_000, 5_555, 700)
+
+
+def make(kind: str, norm: str) -> Any:
+    """A tiny transformers model; what is 0 before training is drawn too."""
+    torch.manual_seed(0)
+    if kind == "data2vec":
+        sizes = SIZES | {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}
+        model: Any = Data2VecAudioModel(Data2VecAudioConfig(**sizes))
+    else:
+        make_config, make_model = KIN[kind]
+        model = make_model(make_config(**SIZES, **NORMS[norm]))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, mean=float(parameter.mean()), std=0.2)
+    return model.eval()
 
 
 def noise(length: int, seed: int = 0) -> torch.Tensor:
@@ -61,17 +98,14 @@ def whisper(tmp_path: Path) -> Path:
     return tmp_path / "whisper"
 
 
-@pytest.mark.parametrize("norm", ["group", "layer"])
-@pytest.mark.parametrize("kind", [(Wav2Vec2Config, Wav2Vec2Model), (HubertConfig, HubertModel)])
+@pytest.mark.parametrize(("kind", "norm"), [*((kind, norm) for kind in KIN for norm in NORMS), ("data2vec", "layer")])
 @torch.inference_mode()
-def test_states_equal_those_of_transformers_for_the_clip_alone(kind: Any, norm: str, tmp_path: Path) -> None:
-    make_config, make_model = kind
-    torch.manual_seed(0)
-    config = make_config(**SIZES, feat_extract_norm=norm, do_stable_layer_norm=norm == "layer")
-    model = make_model(config).eval()
+def test_states_equal_those_of_transformers_for_the_clip_alone(kind: str, norm: str, tmp_path: Path) -> None:
+    model = make(kind, norm)
     encoder = load_encoder(saved(model, tmp_path, normalise=True)).eval()
-    waveforms = [noise(length, seed) for seed, length in enumerate((12_000, 8_000, 8_000, 5_555))]
-    states, counts = encoder(*padded(*waveforms))
+    waveforms = [noise(length, seed) for seed, length in enumerate(LENGTHS)]
+    batch, lengths = padded(*waveforms)
+    states, counts = encoder(batch + 0.3 * (torch.arange(batch.shape[1]) >= lengths[:, None]), lengths)
     assert len(states) == encoder.layers + 1 == 3
     extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
     for row, waveform in enumerate(waveforms):
@@ -80,7 +114,41 @@ def test_states_equal_those_of_transformers_for_the_clip_alone(kind: Any, norm: 
         count = int(counts[row])
         assert count == expected.last_hidden_state.shape[1]
         torch.testing.assert_close(states[-1][row, :count], expected.last_hidden_state[0], rtol=0, atol=1e-4)
-        torch.testing.assert_close(states[1][row, :count], expected.hidden_states[1][0], rtol=0, atol=1e-4)
+        for layer in range(encoder.layers):
+            torch.testing.assert_close(
+                states[layer][row, :count], expected.hidden_states[layer][0], rtol=1e-5, atol=1e-4
+            )
+
+
+@pytest.fixture
+def conformer(tmp_path: Path) -> Any:
+    torch.manual_seed(0)
+    sizes = {name: SIZES[name] for name in list(SIZES)[:4]}
+    config = Wav2Vec2BertConfig(**sizes, feature_projection_input_dim=160, output_hidden_size=32)
+    model = Wav2Vec2BertModel(config).eval()
+    model.save_pretrained(tmp_path / "conformer")
+    return model
+
+
+@torch.inference_mode()
+def test_wav2vec2_bert_equals_transformers_features_and_states_in_any_batch(conformer: Any, tmp_path: Path) -> None:
+    encoder = load_encoder(tmp_path / "conformer")
+    waveforms = [noise(length, seed) for seed, length in enumerate((12_000, 8_000, 8_160, 5_555, 900))]
+    batch = padded(*waveforms)
+    features, counts = encoder.features(*batch)
+    states = encoder.states(features, counts)
+    for row, waveform in enumerate(waveforms):
+        expected = SeamlessM4TFeatureExtractor()(waveform[0].numpy(), sampling_rate=16_000, return_tensors="pt")
+        count = int(expected.attention_mask.sum())
+        assert int(counts[row]) == count
+        torch.testing.assert_close(features[row, :count], expected.input_features[0, :count], rtol=0, atol=1e-3)
+        assert not features[row, count:].any()
+        # transformers' own frames, so that only the transformer is compared
+        alone = conformer(**expected, output_hidden_states=True)
+        torch.testing.assert_close(states[-1][row, :count], alone.last_hidden_state[0, :count], rtol=0, atol=2e-3)
+        own, own_count = encoder(waveform, torch.tensor([waveform.shape[1]]))
+        assert own_count.tolist() == [count]
+        torch.testing.assert_close(states[-1][row, :count], own[-1][0, :count], rtol=0, atol=1e-4)
 
 
 @torch.inference_mode()
@@ -111,15 +179,22 @@ def test_half_precision_weights_are_computed_with_in_float32(whisper: Path) -> N
     assert {parameter.dtype for parameter in load_encoder(whisper).parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("kind", ["whisper", "wav2vec2"])
+@pytest.mark.parametrize("kind", ["whisper", "random", "wav2vec2-bert", "data2vec", *KIN])
 @torch.inference_mode()
-def test_an_encoder_is_built_again_from_its_description(kind: str, whisper: Path) -> None:
-    encoder = load_encoder(whisper) if kind == "whisper" else load_encoder(random=EncoderShape(32, 2, 2, 48, 16))
+def test_an_encoder_is_built_again_from_its_description(
+    kind: str, whisper: Path, conformer: Any, tmp_path: Path
+) -> None:
+    if kind == "random":
+        encoder = load_encoder(random=EncoderShape(32, 2, 2, 48, 16))
+    elif kind in ("whisper", "wav2vec2-bert"):
+        encoder = load_encoder(whisper if kind == "whisper" else tmp_path / "conformer")
+    else:
+        encoder = load_encoder(saved(make(kind, "layer"), tmp_path / "other", normalise=False))
     description = json.loads(json.dumps(encoder.describe()))
     again = encoder_from_description(description)
     again.load_state_dict(encoder.state_dict())
     batch = padded(noise(16_000), noise(9_000))
-    assert torch.equal(encoder(*batch)[0][-1], again(*batch)[0][-1])
+    torch.testing.assert_close(encoder(*batch)[0][-1], again(*batch)[0][-1], rtol=0, atol=1e-5)
     assert again.describe() == encoder.describe()
 
 
@@ -131,12 +206,29 @@ def test_a_random_encoder_is_decided_by_its_seed() -> None:
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+def test_pickled_weights_are_not_read_and_the_way_out_is_said(tmp_path: Path) -> None:
     model = Wav2Vec2Model(Wav2Vec2Config(**SIZES))
     model.config.save_pretrained(tmp_path)
-    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(BadInput, match="safetensors"):
+    with pytest.raises(BadInput, match=r"needs config\.json and \*\.safetensors"):
         load_encoder(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(BadInput, match=r"pytorch_model\.bin is pickled.*save_pretrained"):
+        load_encoder(tmp_path)
+
+
+def test_files_are_those_of_their_digests(tmp_path: Path) -> None:
+    Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(tmp_path)
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()}
+    check_encoder(tmp_path)
+    check_encoder(tmp_path, {"model.safetensors": digests["model.safetensors"].upper()})
+    check_encoder(tmp_path, digests)
+    with pytest.raises(BadInput, match=r"model\.safetensors: no SHA-256 is given"):
+        check_encoder(tmp_path, {"config.json": digests["config.json"]})
+    with pytest.raises(BadInput, match=r"other\.safetensors: absent"):
+        check_encoder(tmp_path, {**digests, "other.safetensors": "00"})
+    (tmp_path / "config.json").write_text((tmp_path / "config.json").read_text() + " ")
+    with pytest.raises(BadInput, match=rf"config\.json: its SHA-256 is .*, expected {digests['config.json']}"):
+        check_encoder(tmp_path, digests)
 
 
 def test_weights_that_are_missing_are_named_instead_of_drawn_at_random(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What holds for every model: a clip's output is its own, a saved model is the same model."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,17 @@ import pytest
 import torch
 from torch import nn
 
+from ser_tasks.config import CnnNetwork, Wav2Vec2Network
 from ser_tasks.errors import BadInput
 from ser_tasks.models.cnn import Cnn, CnnOptions
 from ser_tasks.models.encoders import EncoderShape, load_encoder
 from ser_tasks.models.files import ModelSpec, build_model, load_model, save_model
+from ser_tasks.models.wav2vec2 import Wav2Vec2Options
 
 LABELS = ["angry", "happy", "sad"]
 TINY = {"random": {"hidden_size": 32, "layers": 2, "heads": 2, "feed_forward_size": 48, "convolution_channels": 16}}
 SPECS: dict[str, dict[str, Any]] = {
-    "cnn": {"channels": [8, 8, 8, 8]},
+    "cnn": {"channels": [8, 8, 8, 8], "tone": True},
     "wav2vec2": {"encoder": TINY, "layers": "weighted"},
     "probe": {"encoder": TINY, "layer": 1},
     "baseline": {"n_mels": 20},
@@ -67,6 +70,40 @@ def test_logits_do_not_depend_on_the_batch(architecture: str) -> None:
         alone = model(waveforms[row : row + 1, :length], counted[row : row + 1])
         torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-4)
     assert float(together.std(dim=0).min()) > 1e-4  # and it does depend on the clip
+
+
+@torch.inference_mode()
+def test_the_tone_of_a_clip_does_not_depend_on_the_batch_and_needs_its_head() -> None:
+    model: Any = built("cnn")[0]
+    waveforms, lengths = clips([16_000, 9_000, 250])
+    logits, tone = model.forward_with_tone(waveforms, lengths)
+    assert tone.shape == (3,)
+    assert torch.equal(logits, model(waveforms, lengths))
+    for row, length in enumerate(lengths):
+        alone = model.forward_with_tone(waveforms[row : row + 1, :length], lengths[row : row + 1])[1]
+        torch.testing.assert_close(tone[row : row + 1], alone, rtol=0, atol=1e-4)
+    with pytest.raises(BadInput, match="no head for a tone"):
+        Cnn(CnnOptions(channels=(8, 8, 8, 8)), 3).forward_with_tone(waveforms, lengths)
+
+
+def test_what_the_configuration_says_are_the_networks_own_options_and_defaults() -> None:
+    for section, options in ((CnnNetwork(), CnnOptions()), (Wav2Vec2Network(), Wav2Vec2Options())):
+        own = {field.name: getattr(options, field.name) for field in fields(options)}
+        assert own.pop("tone") is False  # switched on by the weight of its loss
+        assert section.model_dump() == own
+
+
+def test_the_cnns_options_reach_its_augmentation() -> None:
+    options = CnnOptions(
+        time_masks=5, bin_masks=6, bin_mask_width=7, stretch=0.4, bin_shift=3, time_shift=0.2, noise=0.3
+    )
+    model = build_model(ModelSpec("cnn", Cnn(options, 3).describe(), LABELS))
+    assert isinstance(model, Cnn)
+    assert model.options == options
+    features, waveform = model.augment.options, model.augment_waveform.options
+    assert (features.time_masks, features.bin_masks, features.bin_mask_width) == (5, 6, 7)
+    assert (features.stretch, features.bin_shift) == (0.4, 3)
+    assert (waveform.time_shift, waveform.noise, waveform.noise_snr_db) == (0.2, 0.3, (10.0, 30.0))
 
 
 @pytest.mark.parametrize("architecture", SPECS)

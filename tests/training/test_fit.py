@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from ser_tasks.audio.packed import PackedAudio, write_packed
+from ser_tasks.checkpoint_store import FolderCheckpoints
 from ser_tasks.errors import BadInput
 from ser_tasks.models.files import ModelSpec, build_model
 from ser_tasks.training.fit import EpochMetrics, Examples, FitOptions, fit, uar
+from ser_tasks.training.schedule import make_optimiser
 
 LABELS = ["low", "middle", "high"]
 OPTIONS = FitOptions(epochs=4, batch_size=8, learning_rate=3e-3, device="cpu", threads=1, seed=3)
@@ -67,12 +69,21 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(build_model(SPECS[architecture]), *tones, LABELS, OPTIONS, checkpoint_folder=tmp_path, on_epoch=stop)
+        fit(
+            build_model(SPECS[architecture]),
+            *tones,
+            LABELS,
+            OPTIONS,
+            checkpoints=FolderCheckpoints(tmp_path),
+            on_epoch=stop,
+        )
     torch.manual_seed(99)  # another process has another random state
     np.random.seed(99)
     trained_now: list[EpochMetrics] = []
     resumed = build_model(SPECS[architecture])
-    history = fit(resumed, *tones, LABELS, OPTIONS, checkpoint_folder=tmp_path, on_epoch=trained_now.append)
+    history = fit(
+        resumed, *tones, LABELS, OPTIONS, checkpoints=FolderCheckpoints(tmp_path), on_epoch=trained_now.append
+    )
     assert [metrics.epoch for metrics in trained_now] == list(range(stopped_after + 1, 5))
     assert comparable(history) == comparable(expected)
     for name, tensor in whole.state_dict().items():
@@ -93,7 +104,7 @@ def test_the_weights_at_the_end_are_those_of_the_best_epoch(tones: tuple[Example
 def test_only_two_checkpoints_are_kept_and_nothing_half_written(
     tones: tuple[Examples, Examples], tmp_path: Path
 ) -> None:
-    fit(build_model(SPECS["cnn"]), *tones, LABELS, OPTIONS, checkpoint_folder=tmp_path)
+    fit(build_model(SPECS["cnn"]), *tones, LABELS, OPTIONS, checkpoints=FolderCheckpoints(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0003", "epoch-0004"]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in (".safetensors", ".json")]
 
@@ -102,23 +113,30 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     tones: tuple[Examples, Examples], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = build_model(SPECS["cnn"])
-    fit(first, *tones, LABELS, OPTIONS, checkpoint_folder=tmp_path)
+    fit(first, *tones, LABELS, OPTIONS, checkpoints=FolderCheckpoints(tmp_path))
     damaged = tmp_path / "epoch-0004" / "model.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:100])
     (tmp_path / "epoch-0005.partial").mkdir()
     trained_now: list[int] = []
     second = build_model(SPECS["cnn"])
     with caplog.at_level(logging.WARNING):
-        fit(second, *tones, LABELS, OPTIONS, checkpoint_folder=tmp_path, on_epoch=lambda m: trained_now.append(m.epoch))
+        fit(
+            second,
+            *tones,
+            LABELS,
+            OPTIONS,
+            checkpoints=FolderCheckpoints(tmp_path),
+            on_epoch=lambda m: trained_now.append(m.epoch),
+        )
     assert trained_now == [4]
     assert "epoch-0004" in caplog.text
     assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in first.state_dict().items())
 
 
 def test_checkpoints_of_another_training_are_refused(tones: tuple[Examples, Examples], tmp_path: Path) -> None:
-    fit(build_model(SPECS["cnn"]), *tones, LABELS, replace(OPTIONS, epochs=1), checkpoint_folder=tmp_path)
+    fit(build_model(SPECS["cnn"]), *tones, LABELS, replace(OPTIONS, epochs=1), checkpoints=FolderCheckpoints(tmp_path))
     with pytest.raises(BadInput, match="other options, clips or weights"):
-        fit(build_model(SPECS["cnn"]), *tones, LABELS, OPTIONS, checkpoint_folder=tmp_path)
+        fit(build_model(SPECS["cnn"]), *tones, LABELS, OPTIONS, checkpoints=FolderCheckpoints(tmp_path))
 
 
 def test_training_stops_when_dev_uar_no_longer_rises(tones: tuple[Examples, Examples]) -> None:
@@ -155,3 +173,53 @@ def test_a_split_without_clips_and_a_target_without_label_are_refused(tones: tup
 def test_uar_weighs_classes_alike_and_leaves_out_those_that_do_not_occur() -> None:
     targets = np.array([0, 0, 0, 0, 2, 2])
     assert uar(targets, np.array([0, 0, 0, 1, 2, 1])) == pytest.approx((0.75 + 0.5) / 2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate")],
+)
+def test_out_of_memory_says_which_batch_and_what_to_set(
+    error: RuntimeError, tones: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_model(SPECS["cnn"])
+
+    def fail(waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(model, "forward", fail)
+    with pytest.raises(BadInput, match=r"out of memory in epoch 1, in the batch of 8 clips, 4 s .*tone\d+.*accumulate"):
+        fit(model, *tones, LABELS, OPTIONS)
+
+
+def test_other_errors_of_a_model_stay_what_they_are(
+    tones: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_model(SPECS["cnn"])
+
+    def fail(waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(model, "forward", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        fit(model, *tones, LABELS, OPTIONS)
+
+
+def test_two_trainings_of_one_process_may_differ_in_precision(tones: tuple[Examples, Examples]) -> None:
+    losses = {}
+    for precision in ("bf16", "float32", "bf16"):
+        options = replace(OPTIONS, epochs=1, precision=precision)
+        losses.setdefault(precision, []).append(fit(build_model(SPECS["cnn"]), *tones, LABELS, options)[0].train_loss)
+    assert losses["bf16"][0] == losses["bf16"][1] != losses["float32"][0]
+
+
+def test_a_models_own_rates_reach_the_optimiser() -> None:
+    spec = ModelSpec("wav2vec2", {"encoder": {"random": {**TINY["random"], "layers": 2}}, "layer_decay": 0.5}, LABELS)
+    model = build_model(spec)
+    options = FitOptions(learning_rate=1e-3, encoder_learning_rate=1e-4)
+    peaks = {id(p): group["peak"] for group in make_optimiser(model, options).param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            highest = 1e-4 if name.startswith("encoder.") else 1e-3
+            assert peaks[id(parameter)] == pytest.approx(highest * model.learning_rate_factor(name)), name
+    assert len(set(peaks.values())) > 2

@@ -1,0 +1,252 @@
+"""`ser train|test|predict_wav|predict|export`, and `ser encoder mirror`: models on local folders."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from ser_tasks.artifact import artifact_key, list_files
+from ser_tasks.cli_options import AsJson, CkptDir, DataRoot, SourceDir, err, out
+from ser_tasks.config import RANDOM_ENCODER, EncoderPin, StudyConfig, parse_config
+from ser_tasks.errors import BadInput
+from ser_tasks.steps import STEPS
+
+WindowS = Annotated[float, typer.Option("--window_s", "--window-s", help="Longer audio is cut into such windows.")]
+HopS = Annotated[float, typer.Option("--hop_s", "--hop-s", help="Seconds from one window's beginning to the next's.")]
+
+encoder_app = typer.Typer(no_args_is_help=True, help="Pretrained speech encoders in the bucket.")
+
+
+def _study_of(data_root: Path) -> StudyConfig:
+    path = data_root / "study.json"
+    if not path.is_file():
+        raise BadInput(
+            f"--data_root {data_root} has no study.json: make it with "
+            f"'ser split --source_dir ... --target_dir {data_root}'"
+        )
+    return parse_config(json.loads(path.read_text()), str(path))
+
+
+def train(
+    data_root: DataRoot,
+    out_dir: Annotated[Path, typer.Option("--out_dir", "--out-dir", help="Where to put the model.")],
+    model: Annotated[str, typer.Option(help="cnn, wav2vec2, baseline, or probe (with --encoder).")] = "cnn",
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pretrained weights (config.json, *.safetensors) for wav2vec2 or probe."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
+) -> None:
+    """Train a model on the train speakers, selected on the dev speakers.
+
+    Example: `ser train --data_root data --out_dir model --model cnn`
+    """
+    from ser_tasks.checkpoint_store import FolderCheckpoints
+    from ser_tasks.local import cache_folder, run_build
+
+    study = _study_of(data_root)
+    params: dict[str, Any] = {"labels": study.emotion.labels, "seed": study.seed if seed is None else seed, "note": ""}
+    if model == "cnn":
+        params |= study.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"}
+    elif model == "wav2vec2":
+        params |= study.wav2vec2.model_dump(mode="json", exclude={"encoder", "pin"})
+        title = f"{encoder.name}, fine-tuned" if encoder else "wav2vec2, small, random"
+        params |= {"title": title, "note": "" if encoder else RANDOM_ENCODER}
+    elif model == "baseline":
+        params |= {"title": "log-mel mean and sd + logistic regression"}
+    elif model == "probe" and encoder:
+        params |= {"title": f"{encoder.name} (frozen) + linear probe"}
+    else:
+        raise BadInput(f"--model {model}: there are cnn, wav2vec2, baseline, and probe with --encoder FOLDER")
+    if epochs and "fit" in params:
+        params["fit"] |= {"epochs": epochs}
+    if params["note"]:
+        err.print(f"no --encoder given: the encoder is {params['note']}")
+    with _temporary() as rows:
+        run_build("rows", {"split": data_root / "split"}, {"rows": "fit"}, rows / "fit")
+        inputs = {"rows": rows / "fit", "audio": data_root / "pack"} | ({"encoder": encoder} if encoder else {})
+        step, extras = f"train_{model}", {}
+        os.environ.setdefault("SER_CACHE_DIR", str(cache_folder()))
+        checkpoints = FolderCheckpoints(cache_folder() / "checkpoints" / _training_key(step, inputs, params))
+        if STEPS[step].resumable:
+            extras = {"checkpoints": checkpoints}
+        run_build(step, inputs, params, out_dir, extras)
+        checkpoints.clear()
+    out.print(f"model in {out_dir}; next: ser test --data_root {data_root} --ckpt_dir {out_dir}")
+
+
+def _training_key(step: str, inputs: Mapping[str, Path], params: Mapping[str, Any]) -> str:
+    """The same for the same training, so that one that was killed goes on where it was."""
+    files = {
+        name: [[file["name"], file["size"]] if name == "encoder" else file for file in list_files(folder)]
+        for name, folder in inputs.items()
+    }
+    return artifact_key(step, STEPS[step].version, {"params": params, "files": files}, {})
+
+
+def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> None:
+    """Test a model on the test speakers: UAR, accuracy, macro-F1 with 95 % intervals, recall by class, confusion.
+
+    Example: `ser test --data_root data --ckpt_dir model`
+    """
+    from ser_tasks.local import run_build
+
+    study = _study_of(data_root)
+    corpus, labels = study.emotion.train_corpus, study.emotion.labels
+    with _temporary() as folder:
+        inputs = {"model": ckpt_dir, "split": data_root / "split", "audio": data_root / "pack"}
+        run_build("predict", inputs, {"corpus": corpus}, folder / "predictions")
+        params = {
+            "model": "local", "corpus": corpus, "relation": "within", "labels": labels,
+            "resamples": study.bootstrap_resamples, "seed": study.seed,
+        }  # fmt: skip
+        run_build("evaluate", {"predictions": folder / "predictions", "model": ckpt_dir}, params, folder / "metrics")
+        metrics = json.loads((folder / "metrics" / "metrics.json").read_text())
+        confusion = [line.split(",") for line in (folder / "metrics" / "confusion.csv").read_text().splitlines()]
+    if as_json:
+        counts = {row[0]: dict(zip(labels, map(int, row[1:]), strict=True)) for row in confusion[1:]}
+        typer.echo(json.dumps({**metrics, "confusion": counts}, indent=1))
+        return
+    title = f"{metrics['title']} on {corpus}, test: {metrics['clips']} clips, {metrics['speakers']} speakers"
+    table = Table("metric", "value", metrics["interval"], title=title)
+    for name in ("uar", "accuracy", "macro_f1"):
+        table.add_row(
+            name, f"{metrics[name]['value']:.3f}", f"{metrics[name]['low']:.3f} to {metrics[name]['high']:.3f}"
+        )
+    table.add_row("chance (uar)", f"{metrics['chance_uar']:.3f}", "")
+    out.print(table)
+    grid = Table("true \\ predicted", *labels, "recall", title="confusion, clips")
+    for row in confusion[1:]:
+        grid.add_row(*row, f"{metrics['recall'].get(row[0], float('nan')):.2f}")
+    out.print(grid)
+    if metrics["note"]:
+        out.print(metrics["note"])
+
+
+def predict_wav(
+    wav_path: Annotated[Path, typer.Option("--wav_path", "--wav-path", help="An audio file, any rate.")],
+    ckpt_dir: CkptDir,
+    window_s: WindowS = 10.0,
+    hop_s: HopS = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Label one clip, with a probability for each emotion, and a timeline when it is longer than a window.
+
+    Example: `ser predict_wav --wav_path clip.wav --ckpt_dir model`
+    """
+    from ser_tasks.inference.predict import Windows, predict_file
+    from ser_tasks.models.files import load_model
+
+    if not wav_path.is_file():
+        raise BadInput(f"--wav_path {wav_path} is not a file")
+    model, spec = load_model(ckpt_dir)
+    result = predict_file(model, spec, wav_path, Windows(window_s, hop_s))
+    if as_json:
+        typer.echo(json.dumps({"path": str(wav_path), **result, "model": spec.title, "note": spec.note}))
+        return
+    table = Table("emotion", "probability", title=f"{wav_path.name}: {result['label']} ({spec.title})")
+    for label, probability in sorted(result["probabilities"].items(), key=lambda item: -item[1]):
+        table.add_row(label, f"{probability:.3f}")
+    out.print(table)
+    if result["timeline"]:
+        timeline = Table("from s", "to s", "emotion", "probability", title=f"windows of {window_s:g} s")
+        for part in result["timeline"]:
+            probability = part["probabilities"][part["label"]]
+            timeline.add_row(f"{part['start_s']:.1f}", f"{part['end_s']:.1f}", part["label"], f"{probability:.3f}")
+        out.print(timeline)
+    if spec.note:
+        out.print(spec.note)
+
+
+def predict(
+    source_dir: SourceDir,
+    ckpt_dir: CkptDir,
+    target: Annotated[Path, typer.Option("--out", help="A .json, .csv or .parquet file; an older one is replaced.")],
+    window_s: WindowS = 10.0,
+    hop_s: HopS = 5.0,
+) -> None:
+    """Label every audio file of a folder, archive or prefix in the bucket; files that cannot be used are listed.
+
+    Example: `ser predict --source_dir recordings --ckpt_dir model --out labels.csv`
+    """
+    from ser_tasks.builds.predict_folder import check_format, write_predictions
+    from ser_tasks.corpora.entry import AUDIO
+    from ser_tasks.corpora.source import open_source
+    from ser_tasks.inference.predict import Windows, predict_folder
+    from ser_tasks.local import local_corpus
+    from ser_tasks.models.files import load_model
+
+    check_format(target)
+    source = open_source(local_corpus(source_dir))
+    names = [file.path for file in source.files if file.path.lower().endswith(AUDIO)]
+    if not names and not source.problems:
+        raise BadInput(f"--source_dir {source_dir}: no audio in it: looked for {', '.join(AUDIO)}")
+    model, spec = load_model(ckpt_dir)
+    with err.status(f"labelling {len(names)} files ..."):
+        rows = predict_folder(model, spec, names, source.read, Windows(window_s, hop_s))
+    rows += [{"path": path, "error": reason} for path, reason in source.problems]
+    written = write_predictions(rows, spec.labels, target, {"model": spec.title, "note": spec.note})
+    failed = [row for row in rows if row["error"]]
+    for row in failed:
+        reason = row["error"].removeprefix(f"{row['path']} ")
+        err.print(f"{row['path']} {reason}", style="yellow", markup=False, soft_wrap=True)
+    out.print(f"{len(rows) - len(failed)} files labelled, {len(failed)} not: {', '.join(map(str, written))}")
+    if spec.note:
+        out.print(spec.note)
+
+
+def export(
+    ckpt_dir: CkptDir,
+    target: Annotated[Path, typer.Option("--out", help="A folder, or a path with the format's suffix.")],
+    format: Annotated[Literal["onnx", "torchscript", "pt2"], typer.Option(help="Of the file.")] = "onnx",
+) -> None:
+    """Write a model as one file for other programs, checked against the model itself before it is kept.
+
+    Example: `ser export --ckpt_dir model --format onnx --out model.onnx`
+    """
+    from ser_tasks.inference.export import export_model
+    from ser_tasks.models.files import load_model
+
+    model, spec = load_model(ckpt_dir)
+    with err.status(f"writing {format} ..."):
+        path = export_model(model, spec, target, format)
+    out.print(f"{path}, and {path.name}.json says what it takes and gives")
+
+
+@encoder_app.command()
+def mirror(
+    name: Annotated[str, typer.Argument(help="On the hub, such as facebook/wav2vec2-base; or what to call a folder.")],
+    revision: Annotated[str | None, typer.Option(help="Commit on the hub; without it, the newest.")] = None,
+    folder: Annotated[Path | None, typer.Option("--from", help="A folder of weights instead of the hub.")] = None,
+) -> None:
+    """Copy an encoder's safetensors to encoders/ in the bucket, once: workers then never need the hub.
+
+    Example: `ser encoder mirror facebook/wav2vec2-base --revision 0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8`
+    """
+    from ser_tasks.encoder_mirror import encoder_prefix, mirror_from_folder, mirror_from_hub, mirrored_revision
+    from ser_tasks.store import Store
+
+    store, pin = Store.from_env(), EncoderPin(revision=revision)
+    if folder is not None:
+        mirror_from_folder(name, folder, pin, store)
+    elif not mirror_from_hub(name, pin, store):
+        raise BadInput(
+            f"encoder {name}: no such name on the hub, or the hub cannot be reached: fetch it elsewhere and give the "
+            "folder with --from"
+        )
+    out.print(
+        f"{encoder_prefix(name)} in bucket {store.bucket}, revision {mirrored_revision(name, store) or 'unknown'}"
+    )
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ser-") as folder:
+        yield Path(folder)

@@ -1,0 +1,26 @@
+"""Model FLOP utilisation."""
+
+import pytest
+import torch
+
+from ser_tasks.training.flops import Flops, peak_rate
+
+
+def test_operations_of_the_first_batch_are_counted_once_and_scaled() -> None:
+    flops = Flops(peak=1e6)
+    assert flops.utilisation(100, 1.0) is None
+    layer = torch.nn.Linear(10, 20)
+    for _ in range(2):
+        with flops.counted(samples=50):
+            layer(torch.ones(5, 10)).sum().backward()
+    # forward 2 * 5 * 10 * 20, and the same for the weights' gradient: for 50 samples
+    assert flops.per_sample == pytest.approx(2 * 2 * 5 * 10 * 20 / 50)
+    assert flops.utilisation(1000, 2.0) == pytest.approx(80 * 1000 / 2.0 / 1e6)
+
+
+def test_on_a_cpu_nothing_is_counted() -> None:
+    assert peak_rate(torch.device("cpu"), "float32") is None
+    flops = Flops(None)
+    with flops.counted(10):
+        pass
+    assert flops.utilisation(10, 1.0) is None
