@@ -20,7 +20,7 @@ def plan_study(
     """Plan a study and say what later tasks are mapped over.
 
     Returns:
-        {"results", "corpora", "tested", "pairs"}.
+        {"results", "corpora", "tested", "pairs"}, and those of `Plan.trait_maps`.
     """
     study = load_config(config, dict(overrides))
     store.probe()
@@ -34,10 +34,12 @@ def plan_study(
         "corpora": study.used_corpora,
         "tested": study.emotion_corpora,
         "pairs": plan.pairs,
+        **plan.trait_maps,
     }
 
 
-def _read_json(store: Store, given: Sequence[Mapping[str, Any]], step: str, about: str, name: str) -> Any:
+def read_output(store: Store, given: Sequence[Mapping[str, Any]], step: str, about: str, name: str) -> Any:
+    """A JSON file of the result of a step; None where the step was left out."""
     ref = find(given, step, about)
     return json.loads((store.cached(ref) / name).read_text()) if ref else None
 
@@ -59,7 +61,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
     folder = store.cached(trained)
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     metrics = [
-        _read_json(store, given, "evaluate", f"{model}@{corpus}", "metrics.json")
+        read_output(store, given, "evaluate", f"{model}@{corpus}", "metrics.json")
         for corpus in plan.config.emotion_corpora
     ]
     datasets = {corpus: find(given, "scan", corpus) for corpus in plan.config.emotion_corpora}
@@ -149,7 +151,7 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
     plan = read_plan(store, given)
     rows = []
     for pair in plan.pairs:
-        metrics = _read_json(store, given, "evaluate", pair, "metrics.json")
+        metrics = read_output(store, given, "evaluate", pair, "metrics.json")
         if metrics:
             rows.append(
                 {
@@ -165,7 +167,7 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
                     "note": metrics["note"],
                 }
             )
-    trait = _read_json(store, given, "trait", "", "metrics.json")
+    trait = read_output(store, given, "trait", "", "metrics.json")
     synthetic = [name for name in plan.config.used_corpora if plan.config.corpora[name].synthetic]
     return {
         "synthetic": bool(synthetic),

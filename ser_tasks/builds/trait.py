@@ -15,11 +15,11 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from ser_tasks.data.manifest import read_manifest
-from ser_tasks.data.ratings import mean_ratings
 from ser_tasks.errors import BadInput
 from ser_tasks.rudeness.embeddings import read_layers
 from ser_tasks.rudeness.evidence import Evidence, Options, examine
 from ser_tasks.rudeness.folds import Layers
+from ser_tasks.rudeness.groups import groups_in_words, in_groups
 from ser_tasks.rudeness.prosody import MEASURES
 from ser_tasks.rudeness.traitfile import fit_vector, pooled, save_trait
 
@@ -33,7 +33,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     prosody = pd.read_parquet(inputs["prosody"] / "prosody.parquet")
     ratings = pd.read_parquet(inputs["ratings"] / "ratings.parquet") if "ratings" in inputs else None
     position = pd.Series(range(len(names)), index=names)
-    clips = _labelled(inputs, ratings, params)
+    clips = in_groups(read_manifest(inputs["manifest"] / "manifest.parquet"), ratings, params)
     clips = clips[clips["utterance_id"].isin(position.index)].reset_index(drop=True)
     if clips.empty:
         raise BadInput(f"trait: no embedded clip of {params['corpus']} has a rating or an emotion of either group")
@@ -67,20 +67,6 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
 
 
-def _labelled(inputs: Mapping[str, Path], ratings: pd.DataFrame | None, params: Mapping[str, Any]) -> pd.DataFrame:
-    """The clips that have a place on either side: the manifest's columns, `rating` (mean, or NaN) and `high`."""
-    manifest = read_manifest(inputs["manifest"] / "manifest.parquet")
-    if ratings is None:
-        standing = manifest[manifest["emotion"].isin([*params["high"], *params["low"]])]
-        return standing.assign(rating=np.nan, high=standing["emotion"].isin(params["high"]))
-    means = mean_ratings(ratings)[["utterance_id", "mean"]].rename(columns={"mean": "rating"})
-    above = (ratings["rating"] > params["threshold"]).groupby(ratings["utterance_id"]).mean()
-    rated = manifest.merge(means, on="utterance_id")
-    if params["label_by"] == "majority":
-        return rated.assign(high=rated["utterance_id"].map(above) > 0.5)
-    return rated.assign(high=rated["rating"] > params["threshold"])
-
-
 def _metrics(
     params: Mapping[str, Any], about: Mapping[str, str], scores: pd.DataFrame, found: Evidence, rated: bool
 ) -> dict[str, Any]:
@@ -90,7 +76,7 @@ def _metrics(
     loud = [name for name in ("rms_db", "centroid_hz") if name in scores]
     return {
         "trait": params["name"],
-        "groups": _groups_in_words(params, rated),
+        "groups": groups_in_words(params, rated=rated),
         "embeddings": about["title"],
         "note": about["note"],
         "left_out_together": held_out,
@@ -107,14 +93,6 @@ def _metrics(
         },
         "evidence": found.metrics,
     }
-
-
-def _groups_in_words(params: Mapping[str, Any], rated: bool) -> str:
-    if not rated:
-        return f"stand-in without ratings: {', '.join(params['high'])} against {', '.join(params['low'])}"
-    if params["label_by"] == "majority":
-        return f"rated above {params['threshold']:g} by most annotators against the rest"
-    return f"mean rating above {params['threshold']:g} against the rest"
 
 
 def _spearman(first: pd.Series, second: pd.Series) -> dict[str, float] | None:

@@ -1,6 +1,7 @@
 """Embeddings of every layer of an encoder, written to disk batch by batch: memory does not grow with the corpus."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from ser_tasks.audio.packed import PackedAudio
 from ser_tasks.errors import BadInput
-from ser_tasks.models.encoders import Encoder
+from ser_tasks.models.encoder import Encoder
 from ser_tasks.models.pooling import masked_mean_std
 from ser_tasks.training.batches import collate, prediction_batches
 from ser_tasks.training.device import autocast, choose_device
@@ -119,7 +120,7 @@ def join_layers(parts: Sequence[Path], out: Path) -> Half:
     opened = [read_layers(part) for part in parts]
     names = [name for part, _ in opened for name in part]
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise BadInput(f"embed: utterance {twice} is in two parts: embed each speaker in one part")
     shapes = {layers.shape[1:] for _, layers in opened}
     if len(shapes) > 1:
