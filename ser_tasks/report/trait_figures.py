@@ -159,7 +159,7 @@ def curve_picture(curve: pd.DataFrame, metrics: Mapping[str, Any], scene: Scene)
             for x, y, folds in zip(place[rows.index] + nudge, low, rows["folds"], strict=True):
                 if folds:
                     look: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
-                    axis.annotate(f"{folds} folds", (x, y), (0, -12), color=colour, **look)
+                    axis.annotate(f"{folds} fold{'s' if folds > 1 else ''}", (x, y), (0, -12), color=colour, **look)
         if curve[f"{pairs}_low"].min() < 0.75:  # far above it the line would flatten the curve
             axis.axhline(0.5, color=PLAIN, linewidth=1, linestyle=":")
         axis.set(title=words, xlabel="layer", xticks=sorted(set(place)))
@@ -200,8 +200,9 @@ def null_picture(null: pd.DataFrame, metrics: Mapping[str, Any], scene: Scene) -
         words.append(f"{name} {observed:.2f}, p {p:.3f}" + (f" (within emotion {beyond:.3f})" if beyond else ""))
         axis.set(title=words[-1], xlabel="AUC, held out")
         axis.grid(axis="y")
+        axis.set_axisbelow(True)
     axes[0, 0].set_ylabel("shuffles")
-    axes[0, 1].legend(loc="upper center", fontsize=8.5)
+    axes[0, 1].legend(loc="best", fontsize=8.5)
     shuffles = int((null["pairs"] == "pooled").sum() / max(null["null"].nunique(), 1))
     return _picture(
         "trait-null", title,
@@ -285,6 +286,7 @@ def ends_picture(clips: pd.DataFrame, metrics: Mapping[str, Any], scene: Scene) 
     axis.axvline(0, color=PLAIN, linewidth=1)
     axis.set_xlabel(f"{scene.trait} score, held out")
     axis.grid(axis="x")
+    axis.set_axisbelow(True)
     right = int((clips["high"] == (clips["end"] == "high")).sum())
     said = f"{right} of these {len(clips)} clips are labelled as their end says (blue: low, red: high)."
     beside = ", emotion and mean rating" if rated else " and emotion"

@@ -69,7 +69,7 @@ def _held_out(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
             if beyond := section[name].get("p_within_emotion"):
                 what = f"the same, labels shuffled within speaker and emotion, {_pairs(name)}"
                 yield _row(group, what, {"value": section[name]["value"], "p": beyond}, n)
-        yield _row(group, "AUC, raw scores, folds not centred", {"value": section["across_speakers"]}, n)
+        yield _row(group, "AUC, raw scores, folds not centred", section["across_speakers"], n)
 
 
 def _confounds(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
@@ -78,7 +78,7 @@ def _confounds(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
             words = "speakers' means taken out" if key == "residual" and name == "speaker" else name
             yield _row(group, words, value, n)
             if value.get("drop") is not None:
-                yield _row(group, f"drop in AUC by taking {name} out", {"value": value["drop"]}, n)
+                yield _row(group, f"drop in AUC by taking {name} out", _part_of(value, "drop"), n)
     for name, value in evidence["gain"].items():
         yield _row("Gain in AUC over a classifier that knows only this", name[5:-5].replace("_", " "), value, n)
 
@@ -92,7 +92,9 @@ def _directions(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     for name, value in evidence["alternatives"].items():
         words = "regression on the mean rating" if name == "rating" else f"{name} direction"
         yield _row("Other directions, same folds", f"{words}: AUC, pairs inside speakers", value["within_speaker"], n)
-        yield _row("Other directions, same folds", f"{words}: cosine to v", {"value": value["cosine_to_v"]}, n)
+        yield _row(
+            "Other directions, same folds", f"{words}: cosine to v, and its range over folds", value["cosine_to_v"], n
+        )
 
 
 def _rating(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
@@ -117,6 +119,10 @@ def _shape(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     yield _row("Continuous?", "BIC of two Gaussians minus BIC of one", bic, n, digits=1)
     cut = {"value": shape["silhouette"], "p": shape["silhouette_p"]}
     yield _row("Continuous?", "silhouette of the best cut in two", cut, n)
+
+
+def _part_of(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {"value": value[name], "low": value[f"{name}_low"], "high": value[f"{name}_high"]}
 
 
 def _pairs(name: str) -> str:

@@ -177,7 +177,9 @@ def _left_out(case: _Case, folds: Ints, name: str) -> tuple[HeldOut, dict[str, A
             else:
                 beyond = float((1 + (values[1:] >= values[0] - 1e-12).sum()) / len(values))
                 section[pairs]["p_within_emotion"] = round(beyond, 6)
-    section["across_speakers"] = round(auc(run.raw.astype(np.float64), case.high), 6)
+    raw = run.raw.astype(np.float64)
+    across = estimate(auc(raw, case.high), None, raw, case.high, case.speakers, case.draws, within=False)
+    section["across_speakers"] = rounded(across.as_dict())
     chosen, times = np.unique(run.chosen[:, 0], return_counts=True)
     section["chosen"] = {case.layers.names[c]: int(t) for c, t in zip(chosen, times, strict=True)}
     return run, section, pd.concat(rows, ignore_index=True)
@@ -194,10 +196,11 @@ def _confounded(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
     if case.options.stand_in:
         values = {name: value for name, value in values.items() if not name.startswith("emotion")}
     n = {"clips": len(case.high), "speakers": int(case.speakers.max()) + 1}
-    left, alone = {}, {}
+    left, alone, drops = {}, {}, {}
     gains: dict[str, Any] = {}
     for name, value in values.items():
-        left[name], _ = left_without(value)
+        left[name], left_scores = left_without(value)
+        drops[name] = _drop(gain(base_scores, left_scores, case.high, case.speakers, case.draws))
         alone[name], classifier = classified(value, case.labels, folds, case.speakers, case.draws)
         if name in ("loudness", "prosody"):
             more = gain(base_scores, classifier, case.high, case.speakers, case.draws)
@@ -220,7 +223,7 @@ def _confounded(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
     return {
         "residual": {
             "speaker": rounded(base.as_dict()) | n,
-            **{name: rounded(value.as_dict()) | {"drop": _drop(base, value)} | n for name, value in left.items()},
+            **{name: rounded(value.as_dict()) | drops[name] | n for name, value in left.items()},
         },
         "alone": {**{name: rounded(value.as_dict()) | n for name, value in alone.items()}, "speaker": speaker},
         "gain": gains,
@@ -228,8 +231,9 @@ def _confounded(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
     }
 
 
-def _drop(base: Value, left: Value) -> float | None:
-    return rounded({"drop": base.value - left.value})["drop"]
+def _drop(lost: Value) -> dict[str, float | None]:
+    """What an AUC loses by taking a confound out of the embeddings, speakers resampled in pairs."""
+    return rounded({"drop": lost.value, "drop_low": lost.low, "drop_high": lost.high})
 
 
 def _compass(case: _Case, candidate: int) -> dict[str, Any]:
@@ -270,7 +274,12 @@ def _alternatives(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
                 angles[name].append(cosine(v, w))
     table: dict[str, Any] = {}
     for name in names:
-        entry: dict[str, Any] = {"cosine_to_v": round(float(np.nanmean(angles[name])), 4)}
+        over_folds = {
+            "value": np.nanmean(angles[name]),
+            "low": np.nanmin(angles[name]),
+            "high": np.nanmax(angles[name]),
+        }
+        entry: dict[str, Any] = {"cosine_to_v": rounded({k: float(v) for k, v in over_folds.items()})}
         for pairs in ("pooled", "within_speaker"):
             strata = case.speakers if pairs == "within_speaker" else np.zeros_like(case.speakers)
             value = float(pairs_within(scores[name], case.high[:, None], strata).auc()[0])
