@@ -75,7 +75,8 @@ def test_a_study_runs_end_to_end_and_again_from_the_store(
     assert all("randomly initialised" in row["note"] for row in random)
     assert {item["name"] for item in record["registered"]} == {"ser-cnn", "ser-wav2vec2", "ser-trait-rudeness"}
     embedded = [name for name in first["tasks"] if name.startswith("embed[")]
-    assert len(embedded) == 2 and all(first["tasks"][name] == "success" for name in embedded)
+    assert len(embedded) == 4 and all(first["tasks"][name] == "success" for name in embedded)  # 2 corpora, 2 parts
+    assert first["tasks"]["transfer[0]"] == "success"
     assert all(item["new"] for item in record["registered"])
 
     second = run_dag(study_env, "ser_study", {"config": "tiny"})
