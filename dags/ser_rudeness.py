@@ -102,7 +102,7 @@ def ser_rudeness() -> None:
     data = gather("data", [pinned, corpora, split, rows, ratings])
     models = gather("models", [data, train.partial(given=[data]).expand(model=listed(planned, "models"))])
     found = gather("found", [models, trait_tasks(planned, models)])
-    figures = step("figures")([found])
+    figures = step("trait_figures")([found])
     report = link(step("trait_report")([found, figures]), "Report", "index.html")
     record([found, figures, report], [register_trait([found, figures])])
 

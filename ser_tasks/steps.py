@@ -190,10 +190,20 @@ def _all_evaluations(plan: Plan) -> Needs:
 def _figures_needs(plan: Plan, about: str) -> Needs:
     needs = _all_evaluations(plan)
     needs |= {f"model/{name}": (f"train_{name}", name) for name in plan.models}
-    if plan.config.trait:
-        corpus = plan.config.trait.corpus
-        needs |= {"embeddings?": ("embeddings", corpus), "trait?": ("trait", ""), "manifest": ("scan", corpus)}
-    return needs
+    return needs | (_trait_figures_needs(plan, about) if plan.config.trait else {})
+
+
+def _trait_figures_needs(plan: Plan, about: str) -> Needs:
+    corpus = _trait(plan.config).corpus
+    return {"embeddings?": ("embeddings", corpus), "trait?": ("trait", ""), "manifest": ("scan", corpus)}
+
+
+def _figures_params(plan: Plan, about: str) -> dict[str, Any]:
+    return {
+        "seed": plan.config.seed,
+        "trait": plan.config.trait.name if plan.config.trait else "",
+        "synthetic": [name for name in plan.config.used_corpora if plan.config.corpora[name].synthetic],
+    }
 
 
 def _heard(plan: Plan, about: str) -> Needs:
@@ -413,12 +423,8 @@ STEPS: dict[str, Step] = {
         "Every figure as PNG and SVG, each with its data.",
         2,
         "ser_tasks.builds.figures:build",
-        needs=_figures_needs,
-        params=lambda plan, about: {
-            "seed": plan.config.seed,
-            "trait": plan.config.trait.name if plan.config.trait else "",
-            "synthetic": [name for name in plan.config.used_corpora if plan.config.corpora[name].synthetic],
-        },
+        _figures_needs,
+        _figures_params,
     ),
     "report": Step(
         "One HTML page with tables, figures and links to their data.",
@@ -427,12 +433,20 @@ STEPS: dict[str, Step] = {
         needs=_report_needs,
         params=lambda plan, about: {"config": plan.config.portable(), "notes": plan.notes},
     ),
+    "trait_figures": Step(
+        "The figures of the trait and of its embeddings alone.",
+        1,
+        "ser_tasks.builds.figures:build",
+        _trait_figures_needs,
+        _figures_params,
+        left_out=_no_trait,
+    ),
     "trait_report": Step(
         "One HTML page about the trait alone.",
         1,
         "ser_tasks.builds.trait_report:build",
         needs=lambda plan, about: (
-            {"figures": ("figures", ""), "trait": ("trait", ""), "scan": ("scan", _trait(plan.config).corpus)}
+            {"figures": ("trait_figures", ""), "trait": ("trait", ""), "scan": ("scan", _trait(plan.config).corpus)}
             | _heard(plan, about)
         ),
         params=lambda plan, about: {

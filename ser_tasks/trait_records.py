@@ -52,7 +52,7 @@ def register_trait(given: Sequence[Mapping[str, Any]], store: Store, by: str) ->
     from ser_tasks.trait_registry import FittedTrait, register_fitted_trait
 
     plan = read_plan(store, given)
-    trait, figures = find(given, "trait", ""), find(given, "figures", "")
+    trait, figures = find(given, "trait", ""), find(given, "figures", "") or find(given, "trait_figures", "")
     if trait is None or figures is None or plan.config.trait is None:
         raise Skipped("skipped: no trait in config")
     embedder = plan.embedder
