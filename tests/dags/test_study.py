@@ -12,6 +12,7 @@ import pytest
 from include.stack.layout import State
 from include.stack.objects import s3_client, upload_folder
 from ser_tasks.corpora.demo import make_demo_corpora
+from ser_tasks.models.encoders import EncoderShape, load_encoder
 
 RUN = """
 import json, sys
@@ -161,6 +162,20 @@ print(json.dumps({{"row": row, "tags": version.tags, "trait": trait, "descriptio
     assert found["tags"]["ser.artifact"] == found["trait"] and found["tags"]["ser.data"] == "synthetic"
     assert "explained by" in found["description"] and "synthetic" in found["description"]
     assert abs(found["row"]["score"]) < 5 and 0 <= found["row"]["percentile"] <= 100
+
+
+def test_a_trait_by_a_pretrained_encoder_trains_nothing(study_env: dict[str, str], parts: Any, tmp_path: Path) -> None:
+    shape = EncoderShape(hidden_size=16, layers=1, heads=2, feed_forward_size=16, convolution_channels=8)
+    load_encoder(random=shape).model.save_pretrained(tmp_path)
+    upload_folder(s3_client(parts[1]), tmp_path, "ser", "encoders/tests--small")
+    result = run_dag(study_env, "ser_rudeness", {"config": "trait"})
+    assert result["state"] == "success", result["log"][-20000:]
+    tasks = result["tasks"]
+    assert tasks["split"] == tasks["rows"] == tasks["train"] == "skipped"
+    assert tasks["embed[0]"] == tasks["trait"] == tasks["trait_report"] == tasks["register_trait"] == "success"
+    record = read_json(parts[1], f"runs/ser_rudeness/{result['run_id']}.json")
+    assert {item["about"] for item in record["steps"] if item["step"] == "raw"} == {"demo_iemocap"}
+    assert record["registered"][0]["new"]
 
 
 def test_bad_input_fails_at_once_and_says_what_to_do(study_env: dict[str, str]) -> None:
