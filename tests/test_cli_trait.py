@@ -103,3 +103,10 @@ def test_bad_requests_are_answered_in_one_line(traits: tuple[Path, Any], corpora
     assert "'furious' is no emotion" in unknown.stderr
     assert "give --ratings FILE" in ser(*source, "--encoder", encoder, status=1).stderr
     assert "Traceback" not in unknown.stderr
+
+
+def test_help_has_examples() -> None:
+    for command in ("fit", "score", "report"):
+        assert f"Example: ser trait {command}" in " ".join(
+            ser("trait", command, "--help").stdout.replace("│", "").split()
+        )
