@@ -146,9 +146,9 @@ from ser_tasks.store import Store
 store = Store.from_env()
 record = json.loads(store.get("runs/ser_rudeness/{result["run_id"]}.json"))
 trait = next(step["ref"] for step in record["steps"] if step["step"] == "trait")
-version = mlflow.MlflowClient().get_model_version_by_alias("ser-trait-rudeness", "challenger")
+version = mlflow.MlflowClient().get_model_version("ser-trait-rudeness", record["registered"][0]["version"])
 clip = Path(sys.argv[1]).read_bytes()
-model = mlflow.pyfunc.load_model("models:/ser-trait-rudeness@challenger")
+model = mlflow.pyfunc.load_model(f"models:/ser-trait-rudeness/{{version.version}}")
 row = model.predict(pandas.DataFrame({{"audio": [clip]}})).iloc[0].to_dict()
 print(json.dumps({{"row": row, "tags": version.tags, "trait": trait, "description": version.description}}))
 """
