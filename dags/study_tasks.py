@@ -109,7 +109,7 @@ def study_tasks(planned: Any) -> Any:
     """Everything after the plan.
 
     Args:
-        planned: The plan task's output: {"results", "corpora", "tested", "pairs"}.
+        planned: The plan task's output: {"results", "corpora", "tested", "pairs"} and what `trait_tasks` takes.
 
     Returns:
         The last task.
@@ -119,7 +119,7 @@ def study_tasks(planned: Any) -> Any:
     split = step("split")([pinned, corpora])
     # What a stage may see is an artifact of its own: training cannot open the rows that test it.
     rows = step("rows").partial(given=[pinned, split]).expand(about=["fit", "gate"])
-    ratings = step("ratings")([pinned])
+    ratings = step("ratings").partial(given=[pinned]).expand(about=listed(planned, "rated"))
     data = gather("data", [pinned, corpora, split, rows, ratings])
     trained = [
         step("train_baseline")([data], "baseline"),
@@ -127,7 +127,6 @@ def study_tasks(planned: Any) -> Any:
         step("train_wav2vec2", **GPU)([data], "wav2vec2"),
         step("train_probe", **GPU)([data], "probe"),
     ]
-    prosody = step("prosody")([data])
     models = gather("models", [data, *trained])
     pairs = listed(planned, "pairs")
     spectra = step("spectra")([data])
@@ -135,15 +134,28 @@ def study_tasks(planned: Any) -> Any:
     shown = gather("shown", [models, predicted, spectra])
     evaluated = step("evaluate").partial(given=[shown]).expand(about=pairs)
     compared = step("compare").partial(given=[models, predicted]).expand(about=listed(planned, "tested"))
-    embedded = step("embed")([models])
-    trait = step("trait", trigger_rule="none_failed")([data, embedded, prosody])
-    found = gather("found", [models, predicted, evaluated, compared, prosody, embedded, trait])
+    found = gather("found", [models, predicted, evaluated, compared, trait_tasks(planned, models)])
     figures = step("figures")([found])
     report = link(step("report")([found, figures]), "Report", "index.html")
     harm = step("harm").partial(given=[models]).expand(about=REGISTERED)
     gated = step("gate").partial(given=[models, harm]).expand(about=REGISTERED)
     registered = register.partial(given=[found, figures, report, gated]).expand(model=REGISTERED)
-    return record([found, figures, report, harm, gated], registered)
+    return record([found, figures, report, harm, gated], [registered, register_trait([found, figures])])
+
+
+def trait_tasks(planned: Any, models: Any) -> Any:
+    """Embeddings, shared by several tasks; prosody; the trait's direction; what other corpora make of it.
+
+    Args:
+        planned: The plan task's output: {"parts", "embedded", "transfers"}.
+        models: Results of everything before: pinned encoders, scans, audio, ratings, trained models.
+    """
+    prosody = step("prosody")([models])
+    parts = step("embed").partial(given=[models]).expand(about=listed(planned, "parts"))
+    embedded = step("embeddings").partial(given=[models, parts]).expand(about=listed(planned, "embedded"))
+    trait = step("trait", trigger_rule="none_failed")([models, embedded, prosody])
+    moved = step("transfer").partial(given=[models, embedded, trait]).expand(about=listed(planned, "transfers"))
+    return gather("trait_found", [prosody, embedded, trait, moved])
 
 
 @task(
@@ -159,10 +171,30 @@ def register(given: list[Any], model: str) -> dict[str, Any]:
     return register_model(model, flat(given), Store.from_env(), run_id())
 
 
-@task(doc_md="Write the run record `runs/<dag_id>/<run_id>.json` and the study's run in MLflow. The last task.")
+@task(
+    doc_md="Register the trait's direction in MLflow as `ser-trait-<name>`, alias `challenger`; found again by the "
+    "artifact's key, so a retry makes no second version."
+)
+def register_trait(given: list[Any]) -> dict[str, Any]:
+    """Runs ser_tasks.trait_records.register_trait."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from ser_tasks.store import Store
+    from ser_tasks.trait_records import register_trait as register_direction
+
+    try:
+        return register_direction(flat(given), Store.from_env(), run_id())
+    except Skipped as reason:
+        raise AirflowSkipException(str(reason)) from reason
+
+
+@task(
+    doc_md="Write the run record `runs/<dag_id>/<run_id>.json` and the study's run in MLflow. The last task.",
+    trigger_rule="none_failed",
+)
 def record(given: list[Any], registered: list[Any]) -> dict[str, Any]:
     """Runs ser_tasks.records.record."""
     from ser_tasks.records import record as write_record
     from ser_tasks.store import Store
 
-    return write_record(flat(given), flat([registered]), Store.from_env(), run_id())
+    return write_record(flat(given), flat(registered), Store.from_env(), run_id())

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ser_tasks import cli_models
+from ser_tasks import cli_models, cli_trait
 from ser_tasks.cli_options import AsJson, Checksums, ConfigName, Reader, SourceDir, err, out
 from ser_tasks.config import StudyConfig, load_config, parse_config
 from ser_tasks.errors import BadInput, SerError
@@ -26,19 +26,6 @@ app = typer.Typer(
 )  # fmt: skip
 UNUSED_FILES = ("rejected", "left_out", "missing")
 """The lists that a scan leaves beside its manifest."""
-
-
-def _described(reader: str, source_dir: str) -> tuple[Path, str, dict[str, Any]]:
-    """The corpus to read, its reader and that one's description; `auto` is told from the files' names."""
-    from ser_tasks.corpora.readers import detect_reader, load_description
-    from ser_tasks.corpora.source import open_source
-    from ser_tasks.local import local_corpus
-
-    root = local_corpus(source_dir)
-    if not root.exists():
-        raise BadInput(f"--source_dir {source_dir} does not exist")
-    reader = detect_reader(open_source(root)) if reader == "auto" else reader
-    return root, reader, load_description(reader)
 
 
 @app.command()
@@ -58,9 +45,9 @@ def inspect(
     from ser_tasks.corpora.source import open_source
     from ser_tasks.data.inspection import inspect_corpus
     from ser_tasks.data.manifest import read_manifest
-    from ser_tasks.local import read_json, scan_folder
+    from ser_tasks.local import described, read_json, scan_folder
 
-    root, _, description = _described(reader, source_dir)
+    root, _, description = described(reader, source_dir)
     with err.status(f"reading {source_dir} as {description['name']} ..."):
         scanned = scan_folder(root, description["name"], description, checksums)
         manifest = read_manifest(scanned / "manifest.parquet")
@@ -117,10 +104,10 @@ def split(
     Example: `ser split --source_dir RAVDESS --target_dir data --config ravdess`
     """
     from ser_tasks.data.manifest import read_manifest
-    from ser_tasks.local import read_json, run_build, scan_folder
+    from ser_tasks.local import described, read_json, run_build, scan_folder
     from ser_tasks.steps import split_params, validate_params
 
-    root, reader, description = _described(reader, source_dir)
+    root, reader, description = described(reader, source_dir)
     with err.status(f"reading {source_dir} as {description['name']} ..."):
         scanned = scan_folder(root, description["name"], description, checksums)
     study = _study(config, reader, description, read_manifest(scanned / "manifest.parquet"))
@@ -161,6 +148,7 @@ app.command("predict-wav", hidden=True)(cli_models.predict_wav)
 app.command()(cli_models.predict)
 app.command()(cli_models.export)
 app.add_typer(cli_models.encoder_app, name="encoder")
+app.add_typer(cli_trait.app, name="trait")
 
 
 @app.command("config")

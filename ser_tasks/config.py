@@ -269,6 +269,15 @@ class Probe(Strict):
     title: str = "frozen pretrained encoder + linear probe"
 
 
+class Transfer(Strict):
+    """Another corpus that a trait's direction is tried on. Without ratings and emotions its clips are only scored."""
+
+    corpus: Name
+    ratings: str | None = Field(default=None, description="file of ratings inside the corpus folder")
+    high: list[Emotion] = Field(default=[], description="stand-in without ratings: emotions counted as high")
+    low: list[Emotion] = Field(default=[], description="stand-in without ratings: emotions counted as low")
+
+
 class Trait(Strict):
     """A continuous trait of speech and the two groups of clips that span its direction."""
 
@@ -277,12 +286,26 @@ class Trait(Strict):
     ratings: str | None = Field(
         default="annotations/rudeness.csv", description="file of ratings inside the corpus folder"
     )
-    threshold: float = Field(default=3.0, description="mean rating above it: high; at or below it: low (scale 1-5)")
+    threshold: float = Field(
+        default=3.0, description="ratings above it: high; at or below it: low (scale 1-5, or 0.5 for binary)"
+    )
+    label_by: Literal["mean", "majority"] = Field(
+        default="mean", description="mean: the mean rating is above the threshold; majority: most annotators' are"
+    )
     high: list[Emotion] = Field(default=[], description="stand-in without ratings: emotions counted as high")
     low: list[Emotion] = Field(default=[], description="stand-in without ratings: emotions counted as low")
-    embedder: Literal["auto", "probe", "wav2vec2", "cnn"] = Field(
-        default="auto", description="auto: the probe's encoder, else a pretrained wav2vec2, else the CNN"
+    permutations: Annotated[int, Field(ge=99)] = Field(
+        default=300, description="shuffles of the labels in each null distribution; the smallest p is 1 / (1 + this)"
     )
+    embedder: Literal["auto", "encoder", "probe", "wav2vec2", "cnn"] = Field(
+        default="auto",
+        description="encoder: the pretrained one as it is; wav2vec2, cnn, probe: the trained model; auto: encoder "
+        "where its weights can be had, else the CNN",
+    )
+    parts: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=2, description="so many tasks share the embedding of a corpus, by its speakers"
+    )
+    transfer: list[Transfer] = Field(default=[], description="other corpora that the direction is tried on")
 
     @model_validator(mode="after")
     def _has_two_groups(self) -> Self:
@@ -325,6 +348,7 @@ class StudyConfig(Strict):
         named |= {f"emotion.across[{i}]": t.corpus for i, t in enumerate(self.emotion.across)}
         if self.trait:
             named["trait.corpus"] = self.trait.corpus
+            named |= {f"trait.transfer[{i}]": t.corpus for i, t in enumerate(self.trait.transfer)}
         for place, corpus in named.items():
             if corpus not in self.corpora:
                 raise ValueError(f"{place} is {corpus!r}, which is not among corpora: {', '.join(self.corpora)}")
@@ -342,7 +366,14 @@ class StudyConfig(Strict):
     @property
     def used_corpora(self) -> list[str]:
         """Every corpus that a stage of this study reads, in a fixed order."""
-        return list(dict.fromkeys([*self.emotion_corpora, *([self.trait.corpus] if self.trait else [])]))
+        return list(dict.fromkeys([*self.emotion_corpora, *self.trait_corpora]))
+
+    @property
+    def trait_corpora(self) -> list[str]:
+        """The trait's corpus first, then those that its direction is tried on; empty without a trait."""
+        if self.trait is None:
+            return []
+        return list(dict.fromkeys([self.trait.corpus, *(t.corpus for t in self.trait.transfer)]))
 
 
 def configs_folder() -> Path:

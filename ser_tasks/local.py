@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks.artifact import artifact_key
+from ser_tasks.errors import BadInput
 from ser_tasks.steps import STEPS, imported
 
 
@@ -66,6 +67,41 @@ def scan_folder(root: Path, corpus: str, description: Mapping[str, Any], checksu
     if not (folder / "summary.json").is_file():
         run_build("scan", {"raw": root} | ({"checksums": checksums} if checksums else {}), params, folder)
     return folder
+
+
+def cached_build(name: str, inputs: Mapping[str, Path], params: Mapping[str, Any], made_of: Mapping[str, Any]) -> Path:
+    """A step's output in the cache, built when it is not there.
+
+    Args:
+        name: Of the step.
+        inputs: As its build takes them.
+        params: The same.
+        made_of: What stands for the inputs' content, as JSON values: the names of cache folders, digests, listings.
+
+    Returns:
+        The step's output folder, in the cache: not to be changed.
+    """
+    key = artifact_key(name, STEPS[name].version, {"params": dict(params), "made_of": dict(made_of)}, {})
+    folder = cache_folder() / name / key
+    if not folder.is_dir():
+        run_build(name, inputs, params, folder)
+    return folder
+
+
+def described(reader: str, source: str) -> tuple[Path, str, dict[str, Any]]:
+    """The corpus to read, its reader and that one's description; `auto` is told from the files' names.
+
+    Raises:
+        BadInput: There is no such corpus, or no such description.
+    """
+    from ser_tasks.corpora.readers import detect_reader, load_description
+    from ser_tasks.corpora.source import open_source
+
+    root = local_corpus(source)
+    if not root.exists():
+        raise BadInput(f"--source_dir {source} does not exist")
+    reader = detect_reader(open_source(root)) if reader == "auto" else reader
+    return root, reader, load_description(reader)
 
 
 def local_corpus(source: str) -> Path:

@@ -69,8 +69,8 @@ def _use(card: Card) -> list[str]:
     labels = ", ".join(row["label"] for row in card.metrics[0]["classes"])
     lines = [
         "## Intended use and limits",
-        f"Research on speech emotion: which of {labels} an utterance of some seconds was meant to sound like, as actors "
-        "play it. It does not tell what a person feels. Not for decisions about people (hiring, policing, health, "
+        f"Research on speech emotion: which of {labels} an utterance of some seconds was meant to sound like, as "
+        "actors play it. It does not tell what a person feels. Not for decisions about people (hiring, policing, health, "
         "schools), and not for other languages, ages or recording conditions than those of its corpora.",
     ]
     tainted = [name for name, licence in card.licences.items() if _non_commercial(licence)]

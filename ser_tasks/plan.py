@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks.artifact import Ref, artifact_key, canonical_json
-from ser_tasks.config import RANDOM_ENCODER, StudyConfig, parse_config
+from ser_tasks.config import RANDOM_ENCODER, EncoderPin, StudyConfig, parse_config
 from ser_tasks.corpora.readers import load_description
 from ser_tasks.encoder_mirror import check_pinned, encoder_prefix, mirror_from_hub
 from ser_tasks.errors import BadInput
@@ -48,18 +48,49 @@ class Plan:
         return "" if self.has_encoder(self.config.wav2vec2.encoder) else RANDOM_ENCODER
 
     @property
+    def pretrained(self) -> str:
+        """Name of a pretrained encoder whose weights are pinned: the probe's, else wav2vec2's; empty for none."""
+        names = [*([self.config.probe.encoder] if self.config.probe else []), self.config.wav2vec2.encoder]
+        return next((name for name in names if self.has_encoder(name)), "")
+
+    @property
     def embedder(self) -> str:
-        """The model whose representation serves embeddings, the trait and pictures."""
+        """What gives embeddings for the trait and pictures: `encoder` (the pretrained one), or a trained model."""
         wanted = self.config.trait.embedder if self.config.trait else "auto"
-        if wanted != "auto":
-            return wanted
-        if "probe" in self.models:
-            return "probe"
-        return "cnn" if self.wav2vec2_note else "wav2vec2"
+        if wanted == "auto":
+            return "encoder" if self.pretrained else "cnn"
+        if wanted == "encoder" and not self.pretrained:
+            raise BadInput("plan: trait.embedder is encoder, but no encoder's weights can be had: take auto or cnn")
+        return wanted
+
+    @property
+    def parts(self) -> list[str]:
+        """What embedding is mapped over: `<corpus>/<part>/<parts>`."""
+        of = self.config.trait.parts if self.config.trait else 0
+        return [f"{corpus}/{i}/{of}" for corpus in self.config.trait_corpora for i in range(of)]
+
+    @property
+    def trait_maps(self) -> dict[str, list[str]]:
+        """What the trait's tasks are mapped over: parts, and by corpus embeddings, ratings and transfer."""
+        trait = self.config.trait
+        others = trait.transfer if trait else []
+        rated = [*([""] if trait and trait.ratings else []), *(other.corpus for other in others if other.ratings)]
+        return {
+            "parts": self.parts,
+            "embedded": self.config.trait_corpora,
+            "rated": rated,
+            "transfers": [other.corpus for other in others],
+        }
 
 
 def make_plan(
-    config: StudyConfig, store: Store, by: str, rebuild: Sequence[str] = (), champions: Mapping[str, str] | None = None
+    config: StudyConfig,
+    store: Store,
+    by: str,
+    rebuild: Sequence[str] = (),
+    champions: Mapping[str, str] | None = None,
+    *,
+    only_trait: bool = False,
 ) -> list[Result]:
     """Pin raw corpora, encoders and new annotations, and publish the plan.
 
@@ -69,6 +100,7 @@ def make_plan(
         by: The run that asks.
         rebuild: Steps to build anew though they are there; their keys are salted with `by`.
         champions: Model to the training of its champion, which the gate compares with.
+        only_trait: Plan no more than the trait takes: its corpora, and a trained model only without an encoder.
 
     Returns:
         One result for the plan and one for each thing pinned (steps `plan`, `raw`, `accepted`, `encoder`, `incoming`,
@@ -79,9 +111,19 @@ def make_plan(
             encoder is not the pinned one.
     """
     about = {"built_by": by}
-    descriptions = {corpus: load_description(config.corpora[corpus].reader) for corpus in config.used_corpora}
+    pinned = _pin_encoders(config, store, about)
+    encoders = {item["about"]: item["ref"] for item in pinned}
+    corpora = config.used_corpora
+    models = ["baseline", "cnn", "wav2vec2"]
+    if config.probe and config.probe.encoder in encoders:
+        models.append("probe")
+    if only_trait:
+        embedder = Plan(config, {}, encoders, models, [], {}).embedder
+        models = [embedder] if embedder in models else []
+        corpora = corpora if models else config.trait_corpora
+    descriptions = {corpus: load_description(config.corpora[corpus].reader) for corpus in corpora}
     results: list[Result] = []
-    for corpus in config.used_corpora:
+    for corpus in corpora:
         ref = store.pin_raw(f"raw/{corpus}/", about)
         if ref is None:
             raise BadInput(
@@ -91,27 +133,17 @@ def make_plan(
         results.append({"step": "raw", "about": corpus, "ref": str(ref)})
         if accepted := accepted_before(corpus, str(ref), store):
             results.append({"step": "accepted", "about": corpus, "ref": accepted})
-    encoders, notes = {}, []
-    wanted = {config.wav2vec2.encoder: config.wav2vec2.pin}
-    if config.probe:
-        wanted.setdefault(config.probe.encoder, config.probe.pin)
-    for name, pin in wanted.items():
-        ref = store.pin_raw(encoder_prefix(name), about) if mirror_from_hub(name, pin, store) else None
-        if ref is not None:
-            check_pinned(store, ref, name, pin)
-        if ref is None:
-            notes.append(f"no weights of {name} under {encoder_prefix(name)} nor on the hub")
-        else:
-            encoders[name] = str(ref)
-            results.append({"step": "encoder", "about": name, "ref": str(ref)})
+    results += pinned
+    notes = [
+        f"no weights of {name} under {encoder_prefix(name)} nor on the hub"
+        for name in _encoder_pins(config)
+        if name not in encoders
+    ]
     if config.wav2vec2.encoder not in encoders:
         notes.append(f"wav2vec2 uses the config's offline encoder, {RANDOM_ENCODER}")
     if config.trait and config.trait.ratings and (incoming := store.pin_raw("annotations/incoming/", about)):
         results.append({"step": "incoming", "about": "", "ref": str(incoming)})
     results += [{"step": "champion", "about": name, "ref": ref} for name, ref in (champions or {}).items()]
-    models = ["baseline", "cnn", "wav2vec2"]
-    if config.probe and config.probe.encoder in encoders:
-        models.append("probe")
     plan = {
         "config": config.portable(),
         "descriptions": descriptions,
@@ -125,6 +157,24 @@ def make_plan(
         Path(folder, "plan.json").write_bytes(canonical_json(plan))
         ref, _ = store.publish("plan", artifact_key("plan", 1, plan, {}), Path(folder), about)
     return [{"step": "plan", "about": "", "ref": str(ref)}, *results]
+
+
+def _encoder_pins(config: StudyConfig) -> dict[str, EncoderPin]:
+    pins = {config.wav2vec2.encoder: config.wav2vec2.pin}
+    if config.probe:
+        pins.setdefault(config.probe.encoder, config.probe.pin)
+    return pins
+
+
+def _pin_encoders(config: StudyConfig, store: Store, about: Mapping[str, Any]) -> list[Result]:
+    """One result for each encoder whose weights lie in the bucket, mirrored from the hub where one can be reached."""
+    results = []
+    for name, pin in _encoder_pins(config).items():
+        ref = store.pin_raw(encoder_prefix(name), about) if mirror_from_hub(name, pin, store) else None
+        if ref is not None:
+            check_pinned(store, ref, name, pin)
+            results.append({"step": "encoder", "about": name, "ref": str(ref)})
+    return results
 
 
 def read_plan(store: Store, given: Sequence[Mapping[str, Any]]) -> Plan:

@@ -21,7 +21,7 @@ def plan_study(
     """Plan a study and say what later tasks are mapped over.
 
     Returns:
-        {"results", "corpora", "tested", "pairs"}.
+        {"results", "corpora", "tested", "pairs"}, and those of `Plan.trait_maps`.
     """
     study = load_config(config, dict(overrides))
     store.probe()
@@ -35,6 +35,7 @@ def plan_study(
         "corpora": study.used_corpora,
         "tested": study.emotion_corpora,
         "pairs": plan.pairs,
+        **plan.trait_maps,
     }
 
 
@@ -56,7 +57,8 @@ def champions(store: Store) -> dict[str, str]:
     return found
 
 
-def _read_json(store: Store, given: Sequence[Mapping[str, Any]], step: str, about: str, name: str) -> Any:
+def read_output(store: Store, given: Sequence[Mapping[str, Any]], step: str, about: str, name: str) -> Any:
+    """A JSON file of the result of a step; None where the step was left out."""
     ref = find(given, step, about)
     return json.loads((store.cached(ref) / name).read_text()) if ref else None
 
@@ -79,17 +81,17 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
     folder = store.cached(trained)
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     metrics = [
-        _read_json(store, given, "evaluate", f"{model}@{corpus}", "metrics.json")
+        read_output(store, given, "evaluate", f"{model}@{corpus}", "metrics.json")
         for corpus in plan.config.emotion_corpora
     ]
     datasets = {corpus: find(given, "scan", corpus) for corpus in plan.config.emotion_corpora}
     made = [corpus for corpus in plan.config.emotion_corpora if plan.config.corpora[corpus].synthetic]
     spec = json.loads((folder / "model.json").read_text())
     split, report = find(given, "split", ""), find(given, "report", "")
-    roles = _read_json(store, given, "split", "", "roles.json") or {}
+    roles = read_output(store, given, "split", "", "roles.json") or {}
     tested = {corpus: sorted(name for name, role in held.items() if role == "test") for corpus, held in roles.items()}
     predicted = [find(given, "predict", f"{model}@{corpus}") for corpus in plan.config.emotion_corpora]
-    gate = _read_json(store, given, "gate", model, "gate.json")
+    gate = read_output(store, given, "gate", model, "gate.json")
     card = Card(
         name=f"ser-{model}",
         key=trained.key,
@@ -145,7 +147,7 @@ def _warnings(corpora: Sequence[str], given: Sequence[Mapping[str, Any]], store:
     """What validation warned of, in words."""
     found = []
     for corpus in corpora:
-        results = _read_json(store, given, "validate", corpus, "results.json")
+        results = read_output(store, given, "validate", corpus, "results.json")
         for item in (results or {"expectations": []})["expectations"]:
             if not item["success"]:
                 found.append(f"{corpus}: it does not hold that {item['rule']} ({item['unexpected_count']} rows)")
@@ -218,7 +220,7 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
     plan = read_plan(store, given)
     rows = []
     for pair in plan.pairs:
-        metrics = _read_json(store, given, "evaluate", pair, "metrics.json")
+        metrics = read_output(store, given, "evaluate", pair, "metrics.json")
         if metrics:
             rows.append(
                 {
@@ -234,7 +236,7 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
                     "note": metrics["note"],
                 }
             )
-    trait = _read_json(store, given, "trait", "", "metrics.json")
+    trait = read_output(store, given, "trait", "", "metrics.json")
     synthetic = [name for name in plan.config.used_corpora if plan.config.corpora[name].synthetic]
     return {
         "synthetic": bool(synthetic),

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from ser_tasks.artifact import Ref
-from ser_tasks.config import StudyConfig, Trait
+from ser_tasks.config import StudyConfig, Trait, Transfer
 from ser_tasks.data.suites import load_suite
 from ser_tasks.errors import BadInput, Refused, Skipped
 from ser_tasks.plan import Plan, Result, find, read_plan
@@ -126,8 +126,14 @@ def _no_trait(plan: Plan, about: str) -> str:
 
 def _no_ratings(plan: Plan, about: str) -> str:
     return _no_trait(plan, about) or (
-        "" if _trait(plan.config).ratings else "the trait's groups are emotions, not ratings"
+        "" if _rated(plan, about).ratings else f"the groups of {_rated(plan, about).corpus} are not made by ratings"
     )
+
+
+def _rated(plan: Plan, about: str) -> Trait | Transfer:
+    """The trait's own corpus, or the one that its direction is tried on."""
+    trait = _trait(plan.config)
+    return next((other for other in trait.transfer if other.corpus == about), trait)
 
 
 def _no_probe(plan: Plan, about: str) -> str:
@@ -240,14 +246,36 @@ def _all_evaluations(plan: Plan) -> Needs:
 def _figures_needs(plan: Plan, about: str) -> Needs:
     needs = _all_evaluations(plan)
     needs |= {f"model/{name}": (f"train_{name}", name) for name in plan.models}
-    if plan.config.trait:
-        needs |= {"embeddings?": ("embed", ""), "trait?": ("trait", "")}
-        needs |= {"manifest": ("scan", plan.config.trait.corpus)}
+    return needs | (_trait_figures_needs(plan, about) if plan.config.trait else {})
+
+
+def _trait_figures_needs(plan: Plan, about: str) -> Needs:
+    corpus = _trait(plan.config).corpus
+    return {"embeddings?": ("embeddings", corpus), "trait?": ("trait", ""), "manifest": ("scan", corpus)}
+
+
+def _figures_params(plan: Plan, about: str) -> dict[str, Any]:
+    return {
+        "seed": plan.config.seed,
+        "trait": plan.config.trait.name if plan.config.trait else "",
+        "synthetic": [name for name in plan.config.used_corpora if plan.config.corpora[name].synthetic],
+    }
+
+
+def _heard(plan: Plan, about: str) -> Needs:
+    """What a page takes to say what was found of the trait; the clips only where they may be passed on."""
+    if plan.config.trait is None:
+        return {}
+    corpus = plan.config.trait.corpus
+    needs = {f"transfer/{other.corpus}?": ("transfer", other.corpus) for other in plan.config.trait.transfer}
+    if plan.config.corpora[corpus].synthetic or plan.descriptions[corpus]["clips_in_reports"]:
+        needs["clips"] = ("pack", corpus)
     return needs
 
 
 def _report_needs(plan: Plan, about: str) -> Needs:
-    needs = _figures_needs(plan, about) | {"figures": ("figures", ""), "split": ("split", "")}
+    needs = _figures_needs(plan, about) | _heard(plan, about)
+    needs |= {"figures": ("figures", ""), "split": ("split", "")}
     needs |= {f"scan/{corpus}": ("scan", corpus) for corpus in plan.config.used_corpora}
     needs |= {f"validation/{corpus}": ("validate", corpus) for corpus in plan.config.used_corpora}
     return needs | {f"difference/{corpus}": ("compare", corpus) for corpus in plan.config.emotion_corpora}
@@ -255,8 +283,35 @@ def _report_needs(plan: Plan, about: str) -> Needs:
 
 def _trait_needs(plan: Plan, about: str) -> Needs:
     corpus = _trait(plan.config).corpus
-    needs = {"embeddings": ("embed", ""), "manifest": ("scan", corpus), "prosody": ("prosody", "")}
+    needs = {"embeddings": ("embeddings", corpus), "manifest": ("scan", corpus), "prosody": ("prosody", "")}
     return needs | ({"ratings": ("ratings", "")} if _trait(plan.config).ratings else {})
+
+
+def _part(about: str) -> tuple[str, int, int]:
+    corpus, i, of = about.split("/")
+    return corpus, int(i), int(of)
+
+
+def _embed_needs(plan: Plan, about: str) -> Needs:
+    audio = ("pack", _part(about)[0])
+    if plan.embedder == "encoder":
+        return {"encoder": ("encoder", plan.pretrained), "audio": audio}
+    return {"model": (f"train_{plan.embedder}", plan.embedder), "audio": audio}
+
+
+def _embed_params(plan: Plan, about: str) -> dict[str, Any]:
+    title = f"{plan.pretrained} (pretrained)" if plan.embedder == "encoder" else ""
+    return {"title": title, "part": _part(about)[1:], "precision": "float32"}
+
+
+def _trait_params(plan: Plan, about: str) -> dict[str, Any]:
+    settings = _trait(plan.config).model_dump(mode="json", exclude={"embedder", "parts", "transfer"})
+    return settings | {"resamples": plan.config.bootstrap_resamples, "seed": plan.config.seed}
+
+
+def _transfer_needs(plan: Plan, corpus: str) -> Needs:
+    needs = {"trait": ("trait", ""), "embeddings": ("embeddings", corpus), "manifest": ("scan", corpus)}
+    return needs | ({"ratings": ("ratings", corpus)} if _rated(plan, corpus).ratings else {})
 
 
 STEPS: dict[str, Step] = {
@@ -394,51 +449,59 @@ STEPS: dict[str, Step] = {
         _gate_params,
     ),
     "embed": Step(
-        "One embedding an utterance of the trait corpus.",
-        1,
+        "Every layer of every clip of a part of a corpus, by the pretrained encoder or by a trained model.",
+        2,
         "ser_tasks.builds.embed:build",
-        needs=lambda plan, about: {
-            "model": (f"train_{plan.embedder}", plan.embedder),
-            "audio": ("pack", _trait(plan.config).corpus),
+        _embed_needs,
+        _embed_params,
+    ),
+    "embeddings": Step(
+        "The parts of a corpus's embeddings, put together.",
+        1,
+        "ser_tasks.builds.embed:join",
+        needs=lambda plan, corpus: {
+            f"part/{_part(part)[1]}": ("embed", part) for part in plan.parts if _part(part)[0] == corpus
         },
-        left_out=_no_trait,
     ),
     "ratings": Step(
         "Ratings of the trait, newest by utterance and annotator.",
         1,
         "ser_tasks.builds.ratings:build",
-        needs=lambda plan, about: {"raw": ("raw", _trait(plan.config).corpus), "incoming?": ("incoming", "")},
-        params=lambda plan, about: {"trait": _trait(plan.config).name, "file": _trait(plan.config).ratings},
+        needs=lambda plan, about: {"raw": ("raw", _rated(plan, about).corpus), "incoming?": ("incoming", "")},
+        params=lambda plan, about: {"trait": _trait(plan.config).name, "file": _rated(plan, about).ratings},
         left_out=_no_ratings,
     ),
     "prosody": Step(
-        "RMS level and spectral centroid of every clip of the trait corpus.",
-        1,
+        "Pitch, rate, level, brightness, voice quality and pauses of every clip of the trait corpus.",
+        2,
         "ser_tasks.builds.prosody:build",
         needs=lambda plan, about: {"audio": ("pack", _trait(plan.config).corpus)},
         left_out=_no_trait,
     ),
     "trait": Step(
-        "v = mean(E_high) - mean(E_low), scored on sessions or speakers that it was not fitted on.",
-        1,
+        "v = mean(E_high) - mean(E_low), scored on sessions or speakers that it was not fitted on, and all that speaks "
+        "for and against it.",
+        2,
         "ser_tasks.builds.trait:build",
-        needs=_trait_needs,
-        params=lambda plan, about: (
-            _trait(plan.config).model_dump(mode="json")
-            | {"resamples": plan.config.bootstrap_resamples, "seed": plan.config.seed}
-        ),
+        _trait_needs,
+        _trait_params,
         left_out=_no_trait,
+    ),
+    "transfer": Step(
+        "The direction of one corpus scored on another.",
+        1,
+        "ser_tasks.builds.transfer:build",
+        _transfer_needs,
+        params=lambda plan, corpus: (
+            _trait_params(plan, corpus) | _rated(plan, corpus).model_dump(include={"corpus", "ratings", "high", "low"})
+        ),
     ),
     "figures": Step(
         "Every figure as PNG and SVG, each with its data.",
         2,
         "ser_tasks.builds.figures:build",
-        needs=_figures_needs,
-        params=lambda plan, about: {
-            "seed": plan.config.seed,
-            "trait": plan.config.trait.name if plan.config.trait else "",
-            "synthetic": [name for name in plan.config.used_corpora if plan.config.corpora[name].synthetic],
-        },
+        _figures_needs,
+        _figures_params,
     ),
     "report": Step(
         "One HTML page with tables, figures and links to their data.",
@@ -446,6 +509,27 @@ STEPS: dict[str, Step] = {
         "ser_tasks.builds.report:build",
         needs=_report_needs,
         params=lambda plan, about: {"config": plan.config.portable(), "notes": plan.notes},
+    ),
+    "trait_figures": Step(
+        "The figures of the trait and of its embeddings alone.",
+        1,
+        "ser_tasks.builds.figures:build",
+        _trait_figures_needs,
+        _figures_params,
+        left_out=_no_trait,
+    ),
+    "trait_report": Step(
+        "One HTML page about the trait alone.",
+        1,
+        "ser_tasks.builds.trait_report:build",
+        needs=lambda plan, about: (
+            {"figures": ("trait_figures", ""), "trait": ("trait", ""), "scan": ("scan", _trait(plan.config).corpus)}
+            | _heard(plan, about)
+        ),
+        params=lambda plan, about: {
+            "synthetic": [name for name in plan.config.trait_corpora if plan.config.corpora[name].synthetic]
+        },
+        left_out=_no_trait,
     ),
 }
 """Every step by name, in the order of the data."""

@@ -75,7 +75,7 @@ def register_training(training: Training) -> dict[str, Any]:
     if found:  # a try before this one was killed here
         return _show(client, training, found[0])
     experiment = mlflow.set_experiment(training.experiment).experiment_id
-    run_id = _find_run(client, experiment, "ser.key", training.key)
+    run_id = find_run(client, experiment, "ser.key", training.key)
     with mlflow.start_run(run_id=run_id, run_name=training.name) as run:
         mlflow.set_tags(dict(training.tags))
         mlflow.log_params({key: str(value)[:500] for key, value in _flatten(training.params).items()})
@@ -140,7 +140,7 @@ def stream(experiment: str, name: str, key: str) -> Iterator[Callable[[Mapping[s
 
     def begin() -> str:
         experiment_id = mlflow.set_experiment(experiment).experiment_id
-        run_id = _find_run(client, experiment_id, "ser.key", key)
+        run_id = find_run(client, experiment_id, "ser.key", key)
         run = mlflow.start_run(run_id=run_id, run_name=name, tags={"ser.key": key}, log_system_metrics=True)
         return str(run.info.run_id)
 
@@ -167,7 +167,8 @@ def _log_epochs(client: "MlflowClient", run_id: str, history: Sequence[Mapping[s
             client.log_batch(run_id, metrics)
 
 
-def _find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> str | None:
+def find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> str | None:
+    """The run of an experiment (by id) that carries a tag."""
     runs = client.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)
     return str(runs[0].info.run_id) if runs else None
 
@@ -234,7 +235,7 @@ def log_study(
 
     client = mlflow.MlflowClient()
     experiment_id = mlflow.set_experiment(experiment).experiment_id
-    run_id = _find_run(client, experiment_id, "ser.study", run)
+    run_id = find_run(client, experiment_id, "ser.study", run)
     with mlflow.start_run(run_id=run_id, run_name=title) as started:
         mlflow.set_tags({**tags, "ser.study": run, "ser.trainings": ",".join(trainings)})
         for row in summary["rows"]:

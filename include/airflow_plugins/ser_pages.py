@@ -28,8 +28,8 @@ TYPES = {
 
 HEADERS = {
     # A page may hold names that a corpus brought along: it runs no script and loads nothing from elsewhere.
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-    "font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; media-src data:; "
+    "style-src 'self' 'unsafe-inline'; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }

@@ -93,6 +93,21 @@ def _fingerprints(ids: Sequence[str], contours: Sequence[Contour]) -> pa.Table:
     return pa.table(columns, schema=FINGERPRINT_SCHEMA)
 
 
+def shard_speakers(folder: Path) -> list[str]:
+    """The speakers that have a shard, sorted."""
+    return sorted(unquote(path.stem) for path in folder.glob("*.parquet") if path.name != FINGERPRINTS)
+
+
+def flac_of(folder: Path, speaker_id: str, utterance_id: str) -> bytes:
+    """One clip as it lies in its speaker's shard. Raises BadInput when it does not."""
+    path = folder / shard_name(speaker_id)
+    rows = pq.read_table(path, filters=[("utterance_id", "=", utterance_id)]) if path.is_file() else None
+    if not rows:
+        raise BadInput(f"{folder} has no utterance {utterance_id} of speaker {speaker_id}: run the step 'pack' again")
+    body: bytes = rows.column("audio")[0].as_py()["bytes"]
+    return body
+
+
 def read_shards(folder: Path, speakers: Sequence[str] | None = None) -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
     """Yield (utterance_id, int16 samples [n]) in order of speaker and utterance.
 
@@ -104,7 +119,7 @@ def read_shards(folder: Path, speakers: Sequence[str] | None = None) -> Iterator
         BadInput: A named speaker has no shard.
     """
     if speakers is None:
-        speakers = [unquote(path.stem) for path in folder.glob("*.parquet") if path.name != FINGERPRINTS]
+        speakers = shard_speakers(folder)
     with ThreadPoolExecutor(THREADS) as pool:
         for speaker in sorted(speakers):
             path = folder / shard_name(speaker)

@@ -1,22 +1,64 @@
-"""Step `embed`: a model and audio shards -> embeddings.npy (float16 [n, dim]), utterances.json, about.json."""
+"""Steps `embed` and `embeddings`: an encoder or a model and audio shards -> every layer of every clip.
+
+Writes layers.npy (float16 [n, layers, 2 * dim]), embeddings.npy (the layer that the model itself uses, [n, 2 * dim]),
+utterances.json and about.json. Tasks share a corpus by its speakers; `join` puts what they made together.
+"""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+from ser_tasks.audio.shards import shard_speakers
 from ser_tasks.builds.rows import unpacked
-from ser_tasks.inference.predict import embed_packed
+from ser_tasks.errors import BadInput
+from ser_tasks.models.encoders import load_encoder
 from ser_tasks.models.files import load_model
+from ser_tasks.rudeness.embeddings import LAYERS, UTTERANCES, Half, join_layers, write_layers
+
+ABOUT = "about.json"
+BLOCK = 1024
+"""Rows of layers.npy in memory at a time."""
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: model, audio."""
-    model, spec = load_model(inputs["model"])
-    with unpacked(inputs["audio"]) as audio:
-        embeddings = embed_packed(model, audio, range(len(audio)))
-        (out / "utterances.json").write_text(json.dumps(audio.utterance_ids))
-    np.save(out / "embeddings.npy", embeddings.astype(np.float16), allow_pickle=False)
-    (out / "about.json").write_text(json.dumps({"title": spec.title, "note": spec.note}))
+    """Inputs: encoder or model, audio. Params: title (of an encoder), part ([i, of], i from 0), precision.
+
+    A part that gets no speaker, since there are fewer speakers than parts, is an empty list of utterances.
+    """
+    speakers = shard_speakers(inputs["audio"])[params["part"][0] :: params["part"][1]]
+    if not speakers:
+        (out / UTTERANCES).write_text("[]", encoding="utf-8")
+        return
+    if "encoder" in inputs:
+        model: nn.Module = load_encoder(inputs["encoder"])
+        about = {"title": params["title"], "note": "", "layer": -1}
+    else:
+        model, spec = load_model(inputs["model"])
+        about = {"title": spec.title, "note": spec.note, "layer": int(getattr(model, "layer", -1))}
+    with unpacked(inputs["audio"], speakers) as audio:
+        write_layers(model, audio, range(len(audio)), out, precision=params["precision"])
+    (out / ABOUT).write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+
+
+def join(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
+    """Inputs: part/<i> for each part. No params."""
+    folders = [inputs[name] for name in sorted(inputs, key=lambda name: int(name.rpartition("/")[2]))]
+    parts = [folder for folder in folders if (folder / LAYERS).is_file()]
+    if not parts:
+        raise BadInput("embeddings: no part holds a clip: run the step 'pack' again")
+    layers = join_layers(parts, out)
+    shutil.copyfile(parts[0] / ABOUT, out / ABOUT)
+    _write_own_layer(layers, json.loads((out / ABOUT).read_text(encoding="utf-8"))["layer"], out)
+
+
+def _write_own_layer(layers: Half, layer: int, out: Path) -> None:
+    shape = (layers.shape[0], layers.shape[2])
+    own = np.lib.format.open_memmap(out / "embeddings.npy", mode="w+", dtype=np.float16, shape=shape)
+    for first in range(0, len(layers), BLOCK):
+        own[first : first + BLOCK] = layers[first : first + BLOCK, layer]
+    own.flush()

@@ -12,11 +12,12 @@ from ser_tasks.data.manifest import read_manifest
 from ser_tasks.report.embedding_figures import embedding_pictures
 from ser_tasks.report.figures import Picture, Scene, style, write_pictures
 from ser_tasks.report.model_figures import calibration_picture, confusion_picture, learning_picture, uar_picture
-from ser_tasks.report.trait_figures import prosody_picture, score_picture
+from ser_tasks.report.trait_figures import evidence_pictures, prosody_picture, score_picture
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: metrics/<model>@<corpus>, model/<model>; manifest, embeddings, trait (optional).
+    """Inputs: metrics/<model>@<corpus>, model/<model> (none in a run for the trait alone); manifest, embeddings,
+    trait (optional).
 
     Params: seed, trait (its name, or empty), synthetic (list of the corpora that are).
     """
@@ -24,16 +25,16 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     evaluations = {name: folder for name, folder in inputs.items() if name.startswith("metrics/")}
     results = [json.loads((folder / "metrics.json").read_text()) for folder in evaluations.values()]
     with style():
-        pictures = [uar_picture(results, synthetic)]
+        pictures = [uar_picture(results, synthetic)] if results else []
         for result, folder in zip(results, evaluations.values(), strict=True):
             confusion = pd.read_csv(folder / "confusion.csv", index_col=0)
             pictures.append(confusion_picture(result, confusion, result["corpus"] in synthetic))
         for corpus in dict.fromkeys(result["corpus"] for result in results):
             here = [result for result in results if result["corpus"] == corpus]
             pictures.append(calibration_picture(here, corpus, corpus in synthetic))
-        trained_on = next(result["corpus"] for result in results if result["relation"] == "within")
+        trained_on = next((result["corpus"] for result in results if result["relation"] == "within"), "")
         for name, folder in inputs.items():
-            if name.startswith("model/") and (folder / "history.jsonl").is_file():
+            if results and name.startswith("model/") and (folder / "history.jsonl").is_file():
                 spec = json.loads((folder / "model.json").read_text())
                 history = pd.read_json(folder / "history.jsonl", lines=True)
                 model = name.removeprefix("model/")
@@ -62,4 +63,5 @@ def _trait_pictures(inputs: Mapping[str, Path], params: Mapping[str, Any], synth
         metrics = json.loads((inputs["trait"] / "metrics.json").read_text())
         pictures.append(score_picture(scores, metrics, scene))
         pictures.append(prosody_picture(scores, metrics, scene))
+        pictures += evidence_pictures(inputs["trait"], metrics, scene)
     return pictures

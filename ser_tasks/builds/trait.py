@@ -1,4 +1,8 @@
-"""Step `trait`: embeddings and ratings -> the direction (trait.safetensors), scores.parquet, metrics.json."""
+"""Step `trait`: embeddings, prosody and ratings -> a direction and the evidence for and against it.
+
+Writes trait.safetensors and trait.json (the direction), scores.parquet (one row a clip), metrics.json, and what the
+pictures need: null.parquet, curve.parquet, effects.parquet.
+"""
 
 import json
 from collections.abc import Mapping
@@ -6,76 +10,94 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from safetensors.numpy import save_file
 from scipy.stats import spearmanr
 
 from ser_tasks.data.manifest import read_manifest
-from ser_tasks.data.ratings import mean_ratings
-from ser_tasks.rudeness.trait import fit_trait
+from ser_tasks.errors import BadInput
+from ser_tasks.rudeness.embeddings import read_layers
+from ser_tasks.rudeness.evidence import Evidence, Options, examine
+from ser_tasks.rudeness.folds import Layers
+from ser_tasks.rudeness.groups import groups_in_words, in_groups
+from ser_tasks.rudeness.prosody import MEASURES
+from ser_tasks.rudeness.traitfile import fit_vector, pooled, save_trait
 
-
-def _labelled(inputs: Mapping[str, Path], params: Mapping[str, Any]) -> pd.DataFrame:
-    """The clips that have a place on either side: the manifest's columns, `rating` (mean, or NaN) and `high`."""
-    manifest = read_manifest(inputs["manifest"] / "manifest.parquet")
-    if "ratings" in inputs:
-        means = mean_ratings(pd.read_parquet(inputs["ratings"] / "ratings.parquet"))
-        rated = manifest.merge(means.rename(columns={"mean": "rating"}), on="utterance_id")
-        return rated.assign(high=rated["rating"] > params["threshold"])
-    standing = manifest[manifest["emotion"].isin([*params["high"], *params["low"]])]
-    return standing.assign(rating=np.nan, high=standing["emotion"].isin(params["high"]))
+POOLINGS = ("mean", "mean and sd")
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """Inputs: embeddings, manifest, prosody, ratings (optional). Params: those of config.Trait, resamples, seed."""
-    names = json.loads((inputs["embeddings"] / "utterances.json").read_text())
+    names, layers = read_layers(inputs["embeddings"])
     about = json.loads((inputs["embeddings"] / "about.json").read_text())
-    position = pd.Series(range(len(names)), index=names)
-    clips = _labelled(inputs, params)
-    clips = clips[clips["utterance_id"].isin(position.index)].reset_index(drop=True)
-    embeddings = np.load(inputs["embeddings"] / "embeddings.npy")[position[clips["utterance_id"]]].astype(np.float64)
-    by_session = clips["session"].notna().all()
-    groups = clips["session"] if by_session else clips["speaker_id"]
-    high = clips["high"].to_numpy(dtype=bool)
-    fit = fit_trait(embeddings, high, list(groups), list(clips["speaker_id"]), params["resamples"], params["seed"])
     prosody = pd.read_parquet(inputs["prosody"] / "prosody.parquet")
-    scores = clips[["utterance_id", "speaker_id", "session", "emotion", "rating", "high"]].assign(
-        score=fit.held_out_score
+    ratings = pd.read_parquet(inputs["ratings"] / "ratings.parquet") if "ratings" in inputs else None
+    position = pd.Series(range(len(names)), index=names)
+    clips = in_groups(read_manifest(inputs["manifest"] / "manifest.parquet"), ratings, params)
+    clips = clips[clips["utterance_id"].isin(position.index)].reset_index(drop=True)
+    if clips.empty:
+        raise BadInput(f"trait: no embedded clip of {params['corpus']} has a rating or an emotion of either group")
+    measures = [name for name in MEASURES if name in prosody]
+    clips = clips.drop(columns=[m for m in measures if m in clips]).merge(prosody, on="utterance_id", how="left")
+    rows = position[clips["utterance_id"]].to_numpy()
+    candidates = [(layer, pooling) for layer in range(layers.shape[1]) for pooling in POOLINGS]
+
+    def read(candidate: int) -> npt.NDArray[np.float32]:
+        layer, pooling = candidates[candidate]
+        return pooled(layers[rows, layer : layer + 1], 0, pooling)
+
+    options = Options(params["permutations"], params["resamples"], params["seed"], stand_in=ratings is None)
+    named = Layers([f"layer {layer}, {pooling}" for layer, pooling in candidates], read)
+    found = examine(named, clips, measures, ratings, options)
+    scores = clips[["utterance_id", "speaker_id", "session", "emotion", "rating", "high", *measures]]
+    scores = scores.assign(score=found.score)
+    metrics = _metrics(params, about, scores, found, ratings is not None)
+    layer, pooling = candidates[found.candidate]
+    summary = {
+        key: metrics[key] for key in ("embeddings", "note", "groups", "clips", "speakers", "auc", "explained_by")
+    }
+    high = clips["high"].to_numpy(dtype=bool)
+    vector = fit_vector(
+        params["name"], layer, pooling, read(found.candidate), high, summary | {"corpus": params["corpus"]}
     )
-    scores = scores.merge(prosody, on="utterance_id", how="left")
-    metrics = {
-        "trait": params["name"],
-        "groups": _groups_in_words(inputs, params),
-        "embeddings": about["title"],
-        "note": about["note"],
-        "left_out_together": "session" if by_session else "speaker",
-        "auc": {"value": fit.auc, "low": fit.low, "high": fit.high},
-        "interval": "95 %, bootstrap over speakers",
-        "clips": len(scores),
-        "high_clips": int(high.sum()),
-        "speakers": int(clips["speaker_id"].nunique()),
-        "spearman": {
-            name: _spearman(scores["score"], scores[name]) for name in ("rating", "rms_db", "centroid_hz")
-        },
-        "prosody_means": {
-            name: {"high": float(scores.loc[high, name].mean()), "low": float(scores.loc[~high, name].mean())}
-            for name in ("rms_db", "centroid_hz")
-        },
-    }  # fmt: skip
-    save_file({"vector": fit.vector, "mean": fit.mean, "scale": fit.scale}, out / "trait.safetensors")
+    save_trait(vector, out)
     scores.to_parquet(out / "scores.parquet", index=False)
+    for name in ("null", "curve", "effects"):
+        getattr(found, name).to_parquet(out / f"{name}.parquet", index=False)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1))
 
 
-def _groups_in_words(inputs: Mapping[str, Path], params: Mapping[str, Any]) -> str:
-    if "ratings" in inputs:
-        return f"mean rating above {params['threshold']:g} against the rest"
-    return f"stand-in without ratings: {', '.join(params['high'])} against {', '.join(params['low'])}"
+def _metrics(
+    params: Mapping[str, Any], about: Mapping[str, str], scores: pd.DataFrame, found: Evidence, rated: bool
+) -> dict[str, Any]:
+    held_out = next(iter(found.metrics["left_out"]))
+    pooled_auc = found.metrics["left_out"][held_out]["pooled"]
+    high = scores["high"].to_numpy(dtype=bool)
+    loud = [name for name in ("rms_db", "centroid_hz") if name in scores]
+    return {
+        "trait": params["name"],
+        "groups": groups_in_words(params, rated=rated),
+        "embeddings": about["title"],
+        "note": about["note"],
+        "left_out_together": held_out,
+        "auc": {name: pooled_auc[name] for name in ("value", "low", "high", "p")},
+        "interval": "95 %, the wider of speakers resampled and labels shuffled",
+        "explained_by": found.metrics["verdict"]["explained_by"],
+        "clips": len(scores),
+        "high_clips": int(high.sum()),
+        "speakers": int(scores["speaker_id"].nunique()),
+        "spearman": {name: _spearman(scores["score"], scores[name]) for name in ("rating", *loud)},
+        "prosody_means": {
+            name: {"high": float(scores.loc[high, name].mean()), "low": float(scores.loc[~high, name].mean())}
+            for name in loud
+        },
+        "evidence": found.metrics,
+    }
 
 
 def _spearman(first: pd.Series, second: pd.Series) -> dict[str, float] | None:
     both = pd.DataFrame({"first": first, "second": second}).dropna()
-    if len(both) < 3:
+    if len(both) < 3 or both.nunique().min() < 2:
         return None
     result = spearmanr(both["first"], both["second"])
     return {"rho": float(result.statistic), "p": float(result.pvalue), "clips": len(both)}

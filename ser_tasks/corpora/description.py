@@ -96,6 +96,9 @@ class Description(Strict):
     title: str
     licence: str
     commercial_use: bool
+    clips_in_reports: bool = Field(
+        default=False, description="whether the licence lets a report carry a few clips to be listened to"
+    )
     citation: str
     language: str
     names: Names | None = None

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ser_tasks.report.figures import file_name
+from ser_tasks.report.trait_page import trait_section
 
 SHOWN_ROWS = 3
 """Of the rows that a validation warning names, so many are written out."""
@@ -34,6 +35,8 @@ class Findings:
         protocol: protocol.json of the split.
         left_out: left_out.csv of the split: utterance_id, corpus, reason.
         figures: index.json of the figures, each with `source`: the PNG as a data URI.
+        transfers: metrics.json of each corpus that the trait's direction was tried on.
+        clips: Of `clips_to_hear`; empty without a trait, or where the licence does not allow it.
     """
 
     config: Mapping[str, Any]
@@ -48,27 +51,22 @@ class Findings:
     protocol: Mapping[str, Any]
     left_out: pd.DataFrame
     figures: Sequence[Mapping[str, Any]]
+    transfers: Sequence[Mapping[str, Any]] = ()
+    clips: Sequence[Mapping[str, Any]] = ()
 
 
 def render_page(found: Findings) -> str:
     """The page as HTML that needs no network, no script and no other file to be read."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "estimate": _estimate, "file_name": file_name}
-    environment.filters |= {"signed": _signed, "p_value": _p_value}
-    sections: dict[str, list[Mapping[str, Any]]] = {}
-    for figure in found.figures:
-        sections.setdefault(figure["section"], []).append(figure)
-    return environment.get_template("template.html.j2").render(
+    synthetic = synthetic_corpora(found.config)
+    about_trait: dict[str, Any] = {"trait": None}
+    if found.trait and "evidence" in found.trait:
+        spoken = found.config["trait"]["corpus"] in synthetic
+        about_trait = trait_section(found.trait, found.transfers, found.clips, synthetic=spoken)
+    return template("template.html.j2").render(
         found=found,
-        synthetic=synthetic_corpora(found.config),
-        sections=sections,
+        synthetic=synthetic,
+        sections=by_section(found.figures),
+        **about_trait,
         remark=_about_interval,
         validations=[_validation_in_words(validation) for validation in found.validations],
         split=_split_rows(found.audit),
@@ -78,10 +76,52 @@ def render_page(found: Findings) -> str:
     )
 
 
+def render_trait_page(
+    metrics: Mapping[str, Any],
+    transfers: Sequence[Mapping[str, Any]],
+    clips: Sequence[Mapping[str, Any]],
+    figures: Sequence[Mapping[str, Any]],
+    scan: Mapping[str, Any],
+    synthetic: Sequence[str],
+) -> str:
+    """The page about a trait alone. Arguments as in `Findings`; `scan` is summary.json of the trait's corpus."""
+    section = trait_section(metrics, transfers, clips, synthetic=scan["corpus"] in synthetic)
+    return template("trait_page.html.j2").render(
+        heading=f"{metrics['trait'].capitalize()} in {scan['corpus']}",
+        sections=by_section(figures),
+        scan=scan,
+        synthetic=synthetic,
+        **section,
+    )
+
+
+def template(name: str) -> Template:
+    """A template of this folder, with the filters that all of them use."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "estimate": _estimate, "file_name": file_name}
+    environment.filters |= {"signed": _signed, "p_value": _p_value}
+    return environment.get_template(name)
+
+
+def by_section(figures: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Figures by the section that they stand in, in order."""
+    sections: dict[str, list[Mapping[str, Any]]] = {}
+    for figure in figures:
+        sections.setdefault(figure["section"], []).append(figure)
+    return sections
+
+
 def synthetic_corpora(config: Mapping[str, Any]) -> list[str]:
     """The corpora of the study that are made by speech synthesis."""
     used = [config["emotion"]["train_corpus"], *(test["corpus"] for test in config["emotion"]["across"])]
-    used += [config["trait"]["corpus"]] if config["trait"] else []
+    if config["trait"]:
+        used += [config["trait"]["corpus"], *(other["corpus"] for other in config["trait"].get("transfer", []))]
     return [name for name in dict.fromkeys(used) if config["corpora"][name]["synthetic"]]
 
 

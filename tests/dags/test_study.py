@@ -12,6 +12,7 @@ import pytest
 from include.stack.layout import State
 from include.stack.objects import s3_client, upload_folder
 from ser_tasks.corpora.demo import make_demo_corpora
+from ser_tasks.models.encoders import EncoderShape, load_encoder
 
 RUN = """
 import json, sys
@@ -73,7 +74,10 @@ def test_a_study_runs_end_to_end_and_again_from_the_store(
     assert 0 <= summary["rudeness"]["auc"] <= 1
     random = [row for row in summary["rows"] if row["model"].startswith("wav2vec2")]
     assert all("randomly initialised" in row["note"] for row in random)
-    assert {item["name"] for item in record["registered"]} == {"ser-cnn", "ser-wav2vec2"}
+    assert {item["name"] for item in record["registered"]} == {"ser-cnn", "ser-wav2vec2", "ser-trait-rudeness"}
+    embedded = [name for name in first["tasks"] if name.startswith("embed[")]
+    assert len(embedded) == 4 and all(first["tasks"][name] == "success" for name in embedded)  # 2 corpora, 2 parts
+    assert first["tasks"]["transfer[0]"] == "success"
     assert all(item["new"] for item in record["registered"])
 
     second = run_dag(study_env, "ser_study", {"config": "tiny"})
@@ -115,6 +119,63 @@ print(json.dumps({"row": row, "tags": version.tags, "description": version.descr
     assert "synthetic" in found["description"]
     assert {"within.uar", "across.demo_ravdess.uar"} <= set(found["metrics"])
     assert set(found["datasets"]) == {"demo_crema_d", "demo_ravdess"}
+
+
+def test_the_trait_runs_alone_takes_what_the_study_made_and_is_served(
+    study_env: dict[str, str], parts: Any, tmp_path: Path
+) -> None:
+    """The demo's IEMOCAP from raw files to the registered direction, and its score for a turn of that corpus."""
+    result = run_dag(study_env, "ser_rudeness", {"config": "tiny"})
+    assert result["state"] == "success", result["log"][-20000:]
+    record = read_json(parts[1], f"runs/ser_rudeness/{result['run_id']}.json")
+    built = [step for step in record["steps"] if step.get("hit") is False]
+    # nothing of the study is made again but what names its plan's corpora
+    assert not {"scan", "pack", "train_cnn", "embed", "embeddings", "prosody", "trait"} & {s["step"] for s in built}
+    assert [item["name"] for item in record["registered"]] == ["ser-trait-rudeness"]
+    again = run_dag(study_env, "ser_rudeness", {"config": "tiny"})
+    twice = read_json(parts[1], f"runs/ser_rudeness/{again['run_id']}.json")["registered"]
+    assert [item["version"] for item in twice] == [item["version"] for item in record["registered"]]
+    assert not any(item["new"] for item in [*record["registered"], *twice])  # the study registered this direction
+
+    turn = "Ses01F_impro01_F000"
+    program = f"""
+import json, os, sys
+from pathlib import Path
+import mlflow, pandas
+from ser_tasks.store import Store
+store = Store.from_env()
+record = json.loads(store.get("runs/ser_rudeness/{result["run_id"]}.json"))
+trait = next(step["ref"] for step in record["steps"] if step["step"] == "trait")
+version = mlflow.MlflowClient().get_model_version("ser-trait-rudeness", record["registered"][0]["version"])
+clip = Path(sys.argv[1]).read_bytes()
+model = mlflow.pyfunc.load_model(f"models:/ser-trait-rudeness/{{version.version}}")
+row = model.predict(pandas.DataFrame({{"audio": [clip]}})).iloc[0].to_dict()
+print(json.dumps({{"row": row, "tags": version.tags, "trait": trait, "description": version.description}}))
+"""
+    folder = make_demo_corpora(tmp_path, crema_d_actors=1, ravdess_actors=1, iemocap_sessions=1)["demo_iemocap"]
+    clip = next(folder.rglob(f"{turn}.wav"))
+    done = subprocess.run(
+        [sys.executable, "-c", program, clip], env=study_env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["tags"]["ser.artifact"] == found["trait"] and found["tags"]["ser.data"] == "synthetic"
+    assert "explained by" in found["description"] and "synthetic" in found["description"]
+    assert abs(found["row"]["score"]) < 5 and 0 <= found["row"]["percentile"] <= 100
+
+
+def test_a_trait_by_a_pretrained_encoder_trains_nothing(study_env: dict[str, str], parts: Any, tmp_path: Path) -> None:
+    shape = EncoderShape(hidden_size=16, layers=1, heads=2, feed_forward_size=16, convolution_channels=8)
+    load_encoder(random=shape).model.save_pretrained(tmp_path)
+    upload_folder(s3_client(parts[1]), tmp_path, "ser", "encoders/tests--small")
+    result = run_dag(study_env, "ser_rudeness", {"config": "trait"})
+    assert result["state"] == "success", result["log"][-20000:]
+    tasks = result["tasks"]
+    assert tasks["split"] == tasks["rows"] == tasks["train"] == "skipped"
+    assert tasks["embed[0]"] == tasks["trait"] == tasks["trait_report"] == tasks["register_trait"] == "success"
+    record = read_json(parts[1], f"runs/ser_rudeness/{result['run_id']}.json")
+    assert {item["about"] for item in record["steps"] if item["step"] == "raw"} == {"demo_iemocap"}
+    assert record["registered"][0]["new"]
 
 
 def test_bad_input_fails_at_once_and_says_what_to_do(study_env: dict[str, str]) -> None:

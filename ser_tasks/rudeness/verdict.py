@@ -1,0 +1,142 @@
+"""What may be said: how much data it takes, how large an effect would show, and what explains the direction."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_tasks.errors import BadInput
+from ser_tasks.rudeness.null import Value
+
+MIN_CLIPS = 10
+"""Fewer clips than this in either group give no direction worth the name."""
+MIN_SPEAKERS = 3
+FEW_SPEAKERS = 6
+"""Under this many speakers with clips in both groups intervals mean little, and are said to."""
+FOUND = 0.01
+"""A direction counts as found inside speakers at a p-value of this or less."""
+CONFIDENT = 0.05
+"""What remains without a confound counts as something below this p-value."""
+MOST = 0.8
+"""Share of an AUC above .5 that goes with a confound, from which on the confound explains the direction."""
+HALF = 0.5
+"""From this share on it does so too if nothing that remains is distinguishable from chance."""
+SPEAKER_AUC = 0.6
+"""AUC of "who speaks" alone from which on the speaker may explain the direction."""
+
+ExplainedBy = Literal["loudness", "speaker", "emotion", "none"]
+
+
+def refuse_too_little(high: npt.NDArray[np.bool_], speakers: int, folds: npt.NDArray[np.int64]) -> None:
+    """Refuse what could only mislead.
+
+    Raises:
+        BadInput: Too few clips, speakers or sessions; says how many there are and how many it takes.
+    """
+    n_high, n_low = int(high.sum()), int((~high).sum())
+    if min(n_high, n_low) < MIN_CLIPS or speakers < MIN_SPEAKERS:
+        raise BadInput(
+            f"trait: {n_high} high and {n_low} low clips of {speakers} speakers say nothing: at least {MIN_CLIPS} "
+            f"clips in either group and {MIN_SPEAKERS} speakers are needed; rate more clips, or change trait.threshold"
+        )
+    for fold in np.unique(folds):
+        rest = high[folds != fold]
+        if rest.all() or not rest.any():
+            raise BadInput(
+                f"trait: without fold {fold + 1} of {folds.max() + 1} only one of the two groups is left, so that "
+                "nothing can be held out: more rated clips of more speakers are needed"
+            )
+
+
+def power_of(null: npt.NDArray[np.float64]) -> dict[str, float]:
+    """What this much data can show, from the spread of the AUC under shuffled labels.
+
+    Returns:
+        `null_sd`; `detectable_auc`: found in 80 % of such corpora at two-sided 5 %; `power_at_0.6`, `power_at_0.7`.
+    """
+    from scipy.stats import norm
+
+    sd = max(float(np.nanstd(null)), 1e-6)
+    reach = float(norm.ppf(0.975))
+    return {
+        "null_sd": round(sd, 5),
+        "detectable_auc": round(min(1.0, 0.5 + (reach + float(norm.ppf(0.8))) * sd), 4),
+        "power_at_0.6": round(float(norm.cdf(0.1 / sd - reach)), 4),
+        "power_at_0.7": round(float(norm.cdf(0.2 / sd - reach)), 4),
+    }
+
+
+def speaker_only(high: npt.NDArray[np.bool_], speakers: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """How far "who speaks" gives the label: AUC of each speaker's share of high clips, and chi2's p."""
+    from scipy.stats import chi2_contingency
+
+    from ser_tasks.rudeness.ranks import auc
+
+    count = np.bincount(speakers)
+    top = np.bincount(speakers, weights=high)
+    table = np.stack([top, count - top])
+    p = float(chi2_contingency(table[:, count > 0]).pvalue) if (count > 0).sum() > 1 else 1.0
+    return {
+        "value": round(auc(top[speakers] / count[speakers], high), 6),
+        "p": p,
+        "clips": len(high),
+        "speakers": int((count > 0).sum()),
+    }
+
+
+def explain(
+    base: Value, alone: Mapping[str, Value], left: Mapping[str, Value], speaker: Mapping[str, Any], *, stand_in: bool
+) -> dict[str, Any]:
+    """What explains the direction.
+
+    All AUCs are those of pairs inside speakers, of embeddings without their speaker's mean, by the same folds.
+
+    Args:
+        base: AUC of the direction.
+        alone: Confound (loudness, emotion) to the AUC of a classifier that knows nothing else.
+        left: Confound to the AUC of the direction once the confound is taken out of the embeddings by regression.
+        speaker: Of `speaker_only`.
+        stand_in: The two groups are emotions, not ratings.
+
+    Returns:
+        `explained_by` (loudness | speaker | emotion | none), `found` (whether there is a direction inside speakers),
+        `why` in words, and `shares`: of each confound, the part of the AUC above .5 that goes with it.
+    """
+    found = base.p is not None and base.p <= FOUND
+    by_speaker = speaker["value"] >= SPEAKER_AUC and speaker["p"] < 0.01
+    if not found:
+        result: dict[str, Any] = {"found": False, "shares": {}}
+        chance = f"inside speakers it does no better than chance ({in_figures(base)})"
+        if by_speaker:
+            words = f"who speaks gives the label (AUC {speaker['value']:.2f}); {chance}"
+            return result | {"explained_by": "speaker", "why": words}
+        return result | {"explained_by": "none", "why": f"there is no direction to explain: {chance}"}
+    shares = {
+        name: round(float(np.clip((base.value - value.value) / (base.value - 0.5), 0, 1)), 4)
+        for name, value in left.items()
+        if np.isfinite(value.value)
+    }
+    result = {"found": True, "shares": shares}
+    explains = [
+        name
+        for name, share in shares.items()
+        if alone[name].low > 0.5 and (share >= MOST or (share >= HALF and (left[name].p or 0) >= CONFIDENT))
+    ]
+    if explains:
+        name = max(explains, key=shares.__getitem__)
+        words = (
+            f"{name} alone gives AUC {in_figures(alone[name])}; the direction falls from {in_figures(base)} to "
+            f"{in_figures(left[name])} once {name} is taken out: {shares[name]:.0%} of what lies above chance"
+        )
+        return result | {"explained_by": name, "why": words}
+    kept = ", ".join(f"{in_figures(value)} without {name}" for name, value in left.items()) or "nothing to take out"
+    if stand_in:
+        words = f"the two groups are emotions by choice; AUC inside speakers {in_figures(base)}; {kept}"
+        return result | {"explained_by": "emotion", "why": words}
+    return result | {"explained_by": "none", "why": f"AUC inside speakers {in_figures(base)}; {kept}"}
+
+
+def in_figures(value: Value) -> str:
+    """`0.84 (0.74 to 0.92)`."""
+    return f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"

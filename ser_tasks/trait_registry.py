@@ -1,0 +1,115 @@
+"""A trait's direction as a registered MLflow model. It is found again by its key, so a retry makes nothing twice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ser_tasks.tracking import SERVED_NEEDS, find_run
+
+SERVED_TRAIT = Path(__file__).parent / "served_trait.py"
+
+
+@dataclass(frozen=True)
+class FittedTrait:
+    """A direction, as a reviewer wants to see it.
+
+    Attributes:
+        experiment: Name of the experiment.
+        key: Of the trait's artifact: names its run and version for ever.
+        folder: What the trait step wrote.
+        encoder: Folder of the encoder or model that gave the embeddings.
+        metrics: Of the trait step.
+        transfers: metrics.json of each other corpus.
+        pictures: Figures of the trait.
+        tags: For the run and the version.
+    """
+
+    experiment: str
+    key: str
+    folder: Path
+    encoder: Path
+    metrics: Mapping[str, Any]
+    transfers: Sequence[Mapping[str, Any]]
+    pictures: Sequence[Path]
+    tags: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Of the registered model."""
+        return f"ser-trait-{self.metrics['trait']}"
+
+
+def register_fitted_trait(fitted: FittedTrait) -> dict[str, Any]:
+    """Log a direction and register it with the alias `challenger`.
+
+    Returns:
+        {"name", "version", "run_id", "new"}; new is False when this key was registered before: then nothing changes.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    found = client.search_model_versions(f"name = '{fitted.name}' and tag.`ser.key` = '{fitted.key}'")
+    if found:
+        return {"name": fitted.name, "version": int(found[0].version), "run_id": found[0].run_id, "new": False}
+    experiment = mlflow.set_experiment(fitted.experiment).experiment_id
+    run_id = find_run(client, experiment, "ser.key", fitted.key)
+    with mlflow.start_run(run_id=run_id, run_name=fitted.name) as run:
+        mlflow.set_tags(dict(fitted.tags))
+        mlflow.log_metrics(headline(fitted.metrics, fitted.transfers))
+        mlflow.log_dict(dict(fitted.metrics), "metrics.json")
+        for picture in fitted.pictures:
+            mlflow.log_artifact(str(picture), "figures")
+        info = _log_model(fitted)
+    made = mlflow.register_model(info.model_uri, fitted.name, tags=dict(fitted.tags))
+    client.update_model_version(fitted.name, made.version, trait_card(fitted))
+    client.set_registered_model_alias(fitted.name, "challenger", made.version)
+    return {"name": fitted.name, "version": int(made.version), "run_id": run.info.run_id, "new": True}
+
+
+def _log_model(fitted: FittedTrait) -> Any:
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, Schema
+
+    outputs = [ColSpec("double", "score"), ColSpec("double", "percentile")]
+    return mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(SERVED_TRAIT),
+        artifacts={"trait": str(fitted.folder), "encoder": str(fitted.encoder)},
+        code_paths=[str(SERVED_TRAIT.parent)],
+        signature=ModelSignature(Schema([ColSpec("binary", "audio")]), Schema(outputs)),
+        pip_requirements=[f"{package}=={version(package)}" for package in SERVED_NEEDS],
+    )
+
+
+def headline(metrics: Mapping[str, Any], transfers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """`auc` with its interval, `auc_within_speaker`, and `transfer.<corpus>.auc`."""
+    held_out = metrics["evidence"]["left_out"][metrics["left_out_together"]]
+    values = {"auc": metrics["auc"]["value"], "auc_low": metrics["auc"]["low"], "auc_high": metrics["auc"]["high"]}
+    values["auc_within_speaker"] = held_out["within_speaker"]["value"]
+    for found in transfers:
+        if found["pooled"]:
+            values[f"transfer.{found['corpus']}.auc"] = found["pooled"]["value"]
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def trait_card(fitted: FittedTrait) -> str:
+    """What a reviewer needs, as the version's description (Markdown)."""
+    metrics, evidence = fitted.metrics, fitted.metrics["evidence"]
+    auc = metrics["auc"]
+    lines = [f"**{fitted.name}**, trait `{fitted.key[:12]}`"]
+    if fitted.tags.get("ser.data") == "synthetic":
+        lines.append("Fitted on **synthetic** speech: says nothing about real speech.")
+    lines += [
+        f"- {metrics['groups']}; {metrics['clips']} clips of {metrics['speakers']} speakers",
+        f"- embeddings by {metrics['embeddings']}{': ' + metrics['note'] if metrics['note'] else ''}",
+        f"- AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f}), {metrics['left_out_together']} held out",
+        f"- explained by **{metrics['explained_by']}**: {evidence['verdict']['why']}",
+        f"- continuous: {evidence['shape']['verdict']}: {evidence['shape']['why']}",
+        *(f"- not carried by this much data: {words}" for words in evidence["refused"]),
+    ]
+    if fitted.tags.get("ser.airflow"):
+        lines.append(f"- [Airflow run]({fitted.tags['ser.airflow']})")
+    return "\n\n".join(lines[:2]) + "\n" + "\n".join(lines[2:])

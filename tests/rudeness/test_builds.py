@@ -1,0 +1,165 @@
+"""The steps on disk, and real speech through a real encoder."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ser_tasks.audio.decode import decode, to_int16
+from ser_tasks.audio.packed import PackedAudio, write_packed
+from ser_tasks.builds import trait as trait_build
+from ser_tasks.config import Trait
+from ser_tasks.data.manifest import SCHEMA, write_manifest
+from ser_tasks.models.encoders import load_encoder
+from ser_tasks.report.figures import Scene, style, write_pictures
+from ser_tasks.report.trait_figures import ends, evidence_pictures
+from ser_tasks.rudeness.embeddings import write_layers
+from ser_tasks.rudeness.prosody import measure_prosody
+from ser_tasks.rudeness.traitfile import load_trait
+from tests.rudeness.planted import Planted, plant
+
+ENCODER = Path(
+    os.environ.get("SER_TEST_ENCODER", Path(__file__).parents[3] / "shared" / "encoders" / "whisper-tiny.en-encoder")
+)
+EMOTIONS = {
+    "01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fear", "07": "disgust",
+    "08": "surprised",
+}  # fmt: skip
+
+
+def put(root: Path, clips: pd.DataFrame, layers: np.ndarray | None, prosody: pd.DataFrame) -> dict[str, Path]:
+    """Inputs of the step in the formats that the steps before it publish."""
+    folders = {name: root / name for name in ("embeddings", "manifest", "prosody", "ratings")}
+    for folder in folders.values():
+        folder.mkdir(exist_ok=True)
+    manifest = pd.DataFrame(index=range(len(clips)), columns=SCHEMA.names, dtype=object)
+    for name in set(SCHEMA.names) & set(clips.columns):
+        manifest[name] = clips[name].to_numpy()
+    write_manifest(manifest.assign(corpus="x", duration_s=2.0), folders["manifest"] / "manifest.parquet")
+    if layers is not None:
+        np.save(folders["embeddings"] / "layers.npy", layers.astype(np.float16))
+        (folders["embeddings"] / "utterances.json").write_text(json.dumps(list(clips["utterance_id"])))
+    (folders["embeddings"] / "about.json").write_text(json.dumps({"title": "whisper-tiny.en (frozen)", "note": ""}))
+    prosody.to_parquet(folders["prosody"] / "prosody.parquet")
+    return folders
+
+
+def params(**more: Any) -> dict[str, Any]:
+    trait = Trait(corpus="x", high=["angry"], low=["calm"], permutations=99)
+    return trait.model_dump(mode="json") | {"resamples": 200, "seed": 0} | more
+
+
+def read(out: Path) -> dict[str, Any]:
+    return dict(json.loads((out / "metrics.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Planted, dict[str, Path], Path]:
+    root = tmp_path_factory.mktemp("trait")
+    corpus = plant("trait", 3.0)
+    prosody = corpus.clips[["utterance_id", "rms_db", "level_sd_db", "f0_hz"]].assign(centroid_hz=1500.0)
+    clips = corpus.clips.drop(columns=["rms_db"])
+    inputs = put(root, clips, np.stack(corpus.layers, axis=1), prosody)
+    corpus.ratings.to_parquet(inputs["ratings"] / "ratings.parquet")
+    out = root / "out"
+    out.mkdir()
+    trait_build.build(inputs, params(), out)
+    return corpus, inputs, out
+
+
+def test_the_step_writes_the_direction_its_scores_and_its_evidence(built: tuple[Planted, dict, Path]) -> None:
+    corpus, _, out = built
+    metrics, trait = read(out), load_trait(out)
+    assert metrics["explained_by"] == "none" and metrics["auc"]["low"] > 0.7
+    assert metrics["left_out_together"] == "session"
+    assert trait.about["auc"] == metrics["auc"] and trait.layer == 1
+    scores = pd.read_parquet(out / "scores.parquet")
+    assert len(scores) == metrics["clips"] == len(corpus.clips)
+    assert scores["score"].corr(scores["rating"], method="spearman") == pytest.approx(
+        metrics["spearman"]["rating"]["rho"]
+    )
+
+
+def test_equal_inputs_give_equal_bytes(built: tuple[Planted, dict, Path], tmp_path: Path) -> None:
+    _, inputs, out = built
+    trait_build.build(inputs, params(), tmp_path)
+    for path in sorted(out.iterdir()):
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_labels_go_by_the_mean_or_by_most_annotators(built: tuple[Planted, dict, Path], tmp_path: Path) -> None:
+    _, inputs, _ = built
+    ratings = pd.read_parquet(inputs["ratings"] / "ratings.parquet")
+    trait_build.build(inputs, params(label_by="majority", threshold=3.5), tmp_path)
+    scores = pd.read_parquet(tmp_path / "scores.parquet").set_index("utterance_id")
+    above = (ratings.set_index("utterance_id")["rating"] > 3.5).groupby("utterance_id").sum()
+    assert (scores["high"] == (above[scores.index] >= 2)).all()
+    assert read(tmp_path)["groups"] == "rated above 3.5 by most annotators against the rest"
+
+
+def test_every_picture_of_the_evidence_is_drawn(built: tuple[Planted, dict, Path], tmp_path: Path) -> None:
+    _, _, out = built
+    with style():
+        pictures = evidence_pictures(out, read(out), Scene("rudeness", "planted", False, 0))
+        write_pictures(pictures, tmp_path)
+    names = {"trait-layers", "trait-null", "trait-confounds", "trait-effects", "trait-ends"}
+    assert {picture.name for picture in pictures} == names == {p.stem for p in (tmp_path / "figures").glob("*.png")}
+    assert next(p for p in pictures if p.name == "trait-confounds").caption.startswith("Explained by: none")
+
+
+def test_the_ends_are_the_extreme_clips_lowest_first() -> None:
+    scores = pd.DataFrame({"utterance_id": [f"u{i}" for i in range(30)], "score": np.arange(30.0)[::-1]})
+    scores = scores.assign(speaker_id="s", emotion="sad", rating=3.0, high=False)
+    found = ends(scores, 2)
+    assert list(found["utterance_id"]) == ["u29", "u28", "u1", "u0"]
+    assert list(found["end"]) == ["low", "low", "high", "high"]
+
+
+@pytest.fixture(scope="module")
+def ravdess_trait(ravdess: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Anger minus calm in real RAVDESS by the real encoder of Whisper tiny.en."""
+    if not ENCODER.is_dir():
+        pytest.skip(f"{ENCODER} is absent (set SER_TEST_ENCODER)")
+    root = tmp_path_factory.mktemp("ravdess")
+    paths = [path for path in sorted(ravdess.rglob("*.flac")) if path.stem.split("-")[2] in ("02", "05")]
+    write_packed(root / "packed", ((path.stem, to_int16(decode(path).samples)) for path in paths))
+    audio = PackedAudio.open(root / "packed")
+    ids = pd.Series(audio.utterance_ids).str.split("-")
+    clips = pd.DataFrame(
+        {
+            "utterance_id": audio.utterance_ids,
+            "speaker_id": "ravdess-" + ids.str[6],
+            "emotion": ids.str[2].map(EMOTIONS),
+        }
+    )
+    prosody = measure_prosody((audio.utterance_ids[i], audio.waveform(i)) for i in range(len(audio)))
+    inputs = put(root, clips, None, prosody)
+    del inputs["ratings"]
+    write_layers(load_encoder(ENCODER), audio, range(len(audio)), inputs["embeddings"])
+    out = root / "out"
+    out.mkdir()
+    trait_build.build(inputs, params(name="anger", ratings=None, permutations=300, resamples=2000), out)
+    yield read(out), out
+
+
+@pytest.mark.prove
+def test_anger_minus_calm_is_a_strong_direction_across_actors_and_loudness_has_much_of_it(
+    ravdess_trait: tuple[dict[str, Any], Path],
+) -> None:
+    metrics, out = ravdess_trait
+    evidence = metrics["evidence"]
+    assert evidence["n"] | {"clips": 384, "speakers": 24, "speakers_with_both": 24} == evidence["n"]
+    assert metrics["auc"]["value"] > 0.98 and metrics["auc"]["p"] < 0.01
+    curve = pd.read_parquet(out / "curve.parquet")
+    assert (curve["within"] > 0.95).all()
+    without = evidence["residual"]["loudness"]
+    assert 0.55 < without["value"] < 0.85 and without["p"] < 0.01
+    assert evidence["alone"]["loudness"]["value"] > 0.95
+    assert metrics["explained_by"] == "emotion" and "by choice" in evidence["verdict"]["why"]
+    print(json.dumps({key: evidence[key] for key in ("left_out", "residual", "alone", "gain", "verdict", "stability")}))
+    print(curve.round(4).to_string())
