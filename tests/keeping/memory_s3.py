@@ -1,4 +1,6 @@
-"""As much of a bucket as the store uses, in memory, with a clock that can be moved: for thousands of short histories."""
+"""As much of a bucket as the store uses, in memory, with a clock that can be moved: for thousands of histories."""
+
+# ruff: noqa: N801, N803 - the names are boto3's
 
 import hashlib
 import io
