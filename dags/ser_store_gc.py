@@ -29,8 +29,8 @@ from dags.study_tasks import DEFAULTS, run_id
         ),
     },
     tags=["ser"],
-    doc_md="Sundays at 12:00 UTC. What no run record, pointer, registered model version or live lease leads to is moved "
-    "to `trash/` and deleted a week later. `ser store gc --why KEY` says what keeps a thing.",
+    doc_md="Sundays at 12:00 UTC. What no run record, pointer, registered model version or live lease leads to is "
+    "moved to `trash/` and deleted a week later. `ser store gc --why KEY` says what keeps a thing.",
 )
 def ser_store_gc() -> None:
     """List, then delete."""
@@ -54,7 +54,7 @@ def ser_store_gc() -> None:
     def not_dry(listed: dict[str, Any]) -> bool:
         return not get_current_context()["params"]["dry_run"]
 
-    @task(doc_md="Look again, since time has passed, and do it. Another collection that goes on is waited for.")
+    @task(doc_md="Look again, since time has passed, and do it. While another collection goes on it fails and is tried again.")
     def delete() -> dict[str, Any]:
         from ser_tasks.keeping.collect import collect
         from ser_tasks.store import Store
