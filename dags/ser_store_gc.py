@@ -54,7 +54,7 @@ def ser_store_gc() -> None:
     def not_dry(listed: dict[str, Any]) -> bool:
         return not get_current_context()["params"]["dry_run"]
 
-    @task(doc_md="Look again, since time has passed, and do it. While another collection goes on it fails and is tried again.")
+    @task(doc_md="Look again, since time has passed, and do it. Fails, to be tried again, while another one goes on.")
     def delete() -> dict[str, Any]:
         from ser_tasks.keeping.collect import collect
         from ser_tasks.store import Store
