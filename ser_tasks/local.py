@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks.artifact import artifact_key
+from ser_tasks.cache import hold, make_room
 from ser_tasks.errors import BadInput
 from ser_tasks.steps import STEPS, imported
 
@@ -64,8 +65,9 @@ def scan_folder(root: Path, corpus: str, description: Mapping[str, Any], checksu
     listed = checksums.read_text(encoding="utf-8", errors="replace") if checksums else None
     asked = {**params, "root": str(root.resolve()), "listing": listing, "listed": listed}
     folder = cache_folder() / "scans" / artifact_key("scan", STEPS["scan"].version, asked, {})
-    if not (folder / "summary.json").is_file():
+    while not (hold(folder) and (folder / "summary.json").is_file()):
         run_build("scan", {"raw": root} | ({"checksums": checksums} if checksums else {}), params, folder)
+        make_room(cache_folder())
     return folder
 
 

@@ -70,8 +70,8 @@ def _use(card: Card) -> list[str]:
     lines = [
         "## Intended use and limits",
         f"Research on speech emotion: which of {labels} an utterance of some seconds was meant to sound like, as "
-        "actors play it. It does not tell what a person feels. Not for decisions about people (hiring, policing, health, "
-        "schools), and not for other languages, ages or recording conditions than those of its corpora.",
+        "actors play it. It does not tell what a person feels. Not for decisions about people (hiring, policing, "
+        "health, schools), and not for other languages, ages or recordings than those of its corpora.",
     ]
     tainted = [name for name, licence in card.licences.items() if _non_commercial(licence)]
     lines += [f"- licence of `{name}`: {licence}" for name, licence in card.licences.items()]

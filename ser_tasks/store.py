@@ -4,6 +4,9 @@ A step's *key* names what was asked for: kind, step version, parameters and the 
 produced has a *content digest*. Bytes go to `blobs/sha256/<hash>`; `artifacts/<kind>/<key>/manifest.json` is put last,
 with `If-None-Match: *`. Whoever loses that race takes the winner's result. So any task can be killed and run again, and
 no reader sees half of anything.
+
+What garbage collection (`ser_tasks.keeping`) takes away lies under `trash/` for days before it is gone, and whoever
+asks for it in that time gets it back: a run that found something an instant before it was taken does not lose it.
 """
 
 import hashlib
@@ -19,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,6 +35,7 @@ from ser_tasks.artifact import (
     content_digest,
     list_files,
 )
+from ser_tasks.cache import PARTIAL, hold, make_room
 from ser_tasks.errors import BadInput, Busy, Damaged, SerError
 
 LEASE_EXPIRES_S = 90
@@ -39,6 +43,10 @@ LEASE_EXPIRES_S = 90
 HEARTBEAT_S = 20
 TRANSFERS = 8
 """Concurrent transfers: small objects are bound by round trips, not by bandwidth."""
+TRASH = "trash/"
+"""What lies under it has its own key after it; its age is counted from when it was put there."""
+RESTORABLE = timedelta(days=5)
+"""An older manifest is not taken out of the trash any more: its blobs may be going at this moment."""
 During = Callable[[str], AbstractContextManager[Mapping[str, Any]]]
 """Entered with an artifact's key while it is built and published; gives further keyword arguments for its build."""
 
@@ -186,6 +194,8 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             blob = f"blobs/sha256/{file['sha256']}"
             found = self._download(blob, path)
+            if found is None and self.bring_back(blob):
+                found = self._download(blob, path)
             if found is None or found[0] != file["sha256"]:
                 state = "is missing" if found is None else "is damaged"
                 raise Damaged(f"store: {file['name']} of {whose} {state}: {blob}")
@@ -209,8 +219,9 @@ class Store:
     # Artifacts
 
     def manifest(self, kind: str, key: str) -> dict[str, Any] | None:
-        """The published manifest of a key, or None."""
-        body = self.get(f"artifacts/{kind}/{key}/manifest.json")
+        """The published manifest of a key, or None. One that was collected a short while ago comes back."""
+        name = f"artifacts/{kind}/{key}/manifest.json"
+        body = self.get(name) or self._manifest_from_trash(name)
         return None if body is None else json.loads(body)
 
     def publish(self, kind: str, key: str, folder: Path, about: Mapping[str, Any]) -> tuple[Ref, bool]:
@@ -234,6 +245,46 @@ class Store:
             raise Busy(f"store: another writer is publishing {kind}/{key} at this moment")
         return manifest
 
+    def _manifest_from_trash(self, name: str) -> bytes | None:
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=TRASH + name)
+        except self.client.exceptions.NoSuchKey:
+            return None
+        if datetime.now(UTC) - answer["LastModified"] > RESTORABLE:
+            return None
+        body: bytes = answer["Body"].read()
+        # Blobs first: a manifest that is visible is whole.
+        if not all(self.bring_back(f"blobs/sha256/{file['sha256']}") for file in json.loads(body)["files"]):
+            return None
+        self.put(name, body, IfNoneMatch="*")
+        return self.get(name)
+
+    def bring_back(self, key: str) -> bool:
+        """Copy an object out of the trash unless it is in its place. False: it is in neither."""
+        try:
+            self.client.head_object(Bucket=self.bucket, Key=key)
+            return True
+        except self.client.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+        return self._copy(TRASH + key, key)
+
+    def throw_away(self, key: str) -> None:
+        """Move an object to the trash; done again when it was cut off. Nothing happens when there is none."""
+        if self._copy(key, TRASH + key):
+            self.delete(key)
+
+    def _copy(self, source: str, target: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.copy_object(Bucket=self.bucket, Key=target, CopySource={"Bucket": self.bucket, "Key": source})
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return False
+            raise
+        return True
+
     def fetch(self, ref: Ref | str, target: Path) -> Path:
         """Download an artifact into a folder, verifying every byte.
 
@@ -254,17 +305,27 @@ class Store:
         return target
 
     def cached(self, ref: Ref) -> Path:
-        """An artifact as a local folder, downloaded once. A raw listing stands for the files that it lists."""
+        """An artifact as a local folder, downloaded once. A raw listing stands for the files that it lists.
+
+        The folder is this process's as long as it lives: nobody makes room by removing it.
+        """
         folder = self.cache / "artifacts" / ref.digest
-        if not folder.is_dir():
-            self._into_cache(folder, lambda target: self.fetch(ref, target))
+        self._into_cache(folder, lambda target: self.fetch(ref, target))
         if (folder / "listing.json").is_file():
             return self._raw(json.loads((folder / "listing.json").read_bytes()), folder.name)
         return folder
 
     def _into_cache(self, folder: Path, fill: Callable[[Path], object]) -> None:
+        filled = False
+        while not hold(folder):
+            self._fill(folder, fill)
+            filled = True
+        if filled:
+            make_room(self.cache)
+
+    def _fill(self, folder: Path, fill: Callable[[Path], object]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder.parent))
         try:
             fill(partial)
             partial.rename(folder)
@@ -320,8 +381,7 @@ class Store:
             with ThreadPoolExecutor(TRANSFERS) as pool:
                 list(pool.map(one, listing["objects"]))
 
-        if not folder.is_dir():
-            self._into_cache(folder, fill)
+        self._into_cache(folder, fill)
         return folder
 
     # Leases

@@ -15,6 +15,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 VENV = CHECKOUT / ".venv"
 LOG = CHECKOUT / ".local" / "logs" / "setup.log"
 PYTHON = VENV / "bin" / "python"
+DEV = ("requirements-dev.txt", "requirements-compose.txt")
+"""What tests need: tools, and what the services of docker-compose.yaml need."""
 _TAIL = 12
 
 
@@ -43,7 +45,7 @@ def install(dev: bool) -> None:
     if sys.version_info[:2] != (3, 11):
         raise SetupError(f"Python 3.11 is needed, {sys.executable} is {sys.version.split()[0]}")
     base, extra = VENV / ".ser-requirements", VENV / ".ser-requirements-dev"
-    wanted, wanted_extra = _wanted("requirements.txt"), _wanted("requirements-dev.txt")
+    wanted, wanted_extra = _wanted("requirements.txt"), _wanted(*DEV)
     fits = _runs() and not (base.exists() and base.read_text().splitlines()[0] != str(CHECKOUT))
     if not fits or not base.exists() or base.read_text() != wanted:
         begin = time.monotonic()
@@ -55,15 +57,16 @@ def install(dev: bool) -> None:
         base.write_text(wanted)
         print(f"  done in {time.monotonic() - begin:.0f} s", flush=True)
     if dev and not (extra.exists() and extra.read_text() == wanted_extra):
-        print("Installing requirements-dev.txt into .venv ...", flush=True)
-        _pip("-r", "requirements-dev.txt")
+        print(f"Installing {' and '.join(DEV)} into .venv ...", flush=True)
+        _pip(*(argument for name in DEV for argument in ("-r", name)))
         extra.write_text(wanted_extra)
 
 
-def _wanted(requirements: str) -> str:
+def _wanted(*requirements: str) -> str:
     """What a stamp says: the checkout's place, which programs in .venv/bin hold, and a digest of what is installed."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
-    content = [(CHECKOUT / requirements).read_text(encoding="utf-8"), project["project"], project["build-system"]]
+    files = [(CHECKOUT / name).read_text(encoding="utf-8") for name in requirements]
+    content = [*files, project["project"], project["build-system"]]
     return f"{CHECKOUT}\n{hashlib.sha256(json.dumps(content).encode()).hexdigest()}\n"
 
 

@@ -54,7 +54,7 @@ def test_every_file_parses_quickly_and_imports_nothing_heavy(parsed: Any) -> Non
 
 
 def test_the_dags_are_there_and_never_run_twice_at_once(parsed: Any) -> None:
-    assert set(parsed["about"]) == {"ser_study", "ser_nightly_retrain", "ser_rudeness"}
+    assert set(parsed["about"]) == {"ser_study", "ser_nightly_retrain", "ser_rudeness", "ser_store_gc"}
     assert all(catchup is False and active == 1 for catchup, active, _ in parsed["about"].values())
     assert parsed["about"]["ser_nightly_retrain"][2] == "0 2 * * *"
 

@@ -1,0 +1,1 @@
+"""The store stays clean: what is needed, what can go, what is damaged, where the space is."""
