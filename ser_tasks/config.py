@@ -288,6 +288,14 @@ class Trait(Strict):
         return self
 
 
+class Promotion(Strict):
+    """What becomes of a new challenger."""
+
+    automatic: bool = Field(
+        default=False, description="promote a challenger that passes the gate without asking a person"
+    )
+
+
 class StudyConfig(Strict):
     """Everything that decides what a study does. Two equal configs on equal data give equal artifacts."""
 
@@ -302,6 +310,7 @@ class StudyConfig(Strict):
     wav2vec2: Wav2Vec2 = Wav2Vec2()
     probe: Probe | None = None
     trait: Trait | None = None
+    promotion: Promotion = Promotion()
     bootstrap_resamples: Annotated[int, Field(ge=100)] = 2000
 
     @model_validator(mode="after")
