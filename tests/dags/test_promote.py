@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import mlflow
 import pytest
 
-from include.stack import ports, supervise
+from include.stack import ports, processes, supervise
 from include.stack.airflow import Airflow
 from include.stack.errors import StackError
 from include.stack.layout import Layout, State
@@ -233,6 +234,46 @@ def test_any_version_is_promoted_and_the_champion_rolled_back_and_a_run_done_aga
     time.sleep(2)
     assert review.ended(back) == "promoted"
     assert review.aliases() == {"champion": first, "previous": second, "challenger": third}
+
+
+def test_a_promotion_whose_worker_is_killed_between_the_aliases_is_ended_by_the_retry(review: Review) -> None:
+    first, second = review.challenger(), review.challenger()
+    registry.promote(review.name, first, "ann", "first")
+    run = review.start(version=second)
+    review.waits(run)
+    with mlflow_frozen(review.layout):
+        review.answer(run, "Approve")
+        until(lambda: review.task(run, "settle") == "running", "settle does not run")
+        settle = next(task for task in review.airflow.tasks(DAG, run) if task["task_id"] == "settle")
+        until(lambda: kill_worker(review.layout, settle["id"]), "no worker of settle")
+    # As its first write leaves it.
+    registry.client().set_registered_model_alias(review.name, registry.PREVIOUS, str(first))
+    assert review.ended(run) == "promoted"
+    settle = next(task for task in review.airflow.tasks(DAG, run) if task["task_id"] == "settle")
+    assert settle["try_number"] == 2
+    assert review.aliases() == {"champion": second, "previous": first}
+
+
+@contextmanager
+def mlflow_frozen(layout: Layout) -> Iterator[None]:
+    """Nobody gets an answer from MLflow until the block ends."""
+    members = [member for member in processes.find(layout) if "mlflow" in " ".join(member.cmdline())]
+    assert members
+    for member in members:
+        member.suspend()
+    try:
+        yield
+    finally:
+        for member in members:
+            member.resume()
+
+
+def kill_worker(layout: Layout, task_instance: str) -> bool:
+    """Kill -9 the process that runs a task; whether there was one."""
+    found = [member for member in processes.find(layout) if task_instance in " ".join(member.cmdline())]
+    for member in found:
+        member.kill()
+    return bool(found)
 
 
 def test_a_study_offers_a_challenger_once(review: Review) -> None:
