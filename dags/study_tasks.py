@@ -6,6 +6,7 @@ Nothing heavy is imported here: the DAG processor parses this file again and aga
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task, task_group
 
 from dags.links import REFUSED, link
@@ -24,6 +25,7 @@ DEFAULTS = {
 }
 GPU = {"pool": "gpu", "queue": "gpu", "execution_timeout": timedelta(hours=24)}
 REGISTERED = ["cnn", "wav2vec2"]
+PROMOTE = "ser_promote"
 WAIT_FOR_OTHER_RUN = timedelta(seconds=60)
 
 
@@ -140,6 +142,13 @@ def study_tasks(planned: Any) -> Any:
     harm = step("harm").partial(given=[models]).expand(about=REGISTERED)
     gated = step("gate").partial(given=[models, harm]).expand(about=REGISTERED)
     registered = register.partial(given=[found, figures, report, gated]).expand(model=REGISTERED)
+    TriggerDagRunOperator.partial(
+        task_id="start_promotion",
+        trigger_dag_id=PROMOTE,
+        logical_date=None,
+        skip_when_already_exists=True,  # a retry asks once
+        doc_md="Start ser_promote for a new challenger, and do not wait for the answer.",
+    ).expand_kwargs(offer(planned, registered))
     return record([found, figures, report, harm, gated], [registered, register_trait([found, figures])])
 
 
@@ -169,6 +178,17 @@ def register(given: list[Any], model: str) -> dict[str, Any]:
     from ser_tasks.store import Store
 
     return register_model(model, flat(given), Store.from_env(), run_id())
+
+
+@task(doc_md="Which of the registered models go to a person for review: new challengers.")
+def offer(planned: dict[str, Any], registered: list[Any]) -> list[dict[str, Any]]:
+    """Runs ser_tasks.promotion.offers."""
+    from ser_tasks.plan import read_plan
+    from ser_tasks.promotion import offers
+    from ser_tasks.store import Store
+
+    promotion = read_plan(Store.from_env(), planned["results"]).config.promotion
+    return offers(flat([registered]), promotion.automatic)
 
 
 @task(

@@ -1,43 +1,126 @@
-"""What the DAG `ser_promote` does around a person's answer."""
+"""What the DAG `ser_promote` does around a person's answer: what is to be decided, and carrying it out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ser_tasks import registry
 from ser_tasks.errors import BadInput
+from ser_tasks.registry import CHALLENGER, CHAMPION, GATE, GATE_SENTENCE, REASON, REVIEW, REVIEW_RUN, REVIEWER
+
+WAITING = "waiting"
 
 
-def prepare(name: str, version: int | None, action: str, by: str) -> dict[str, Any]:
-    """Find what is to be decided on.
+def offers(registered: Sequence[Mapping[str, Any]], automatic: bool) -> list[dict[str, Any]]:
+    """Runs of `ser_promote` that a study starts: one for each challenger on which nobody has decided yet.
+
+    Args:
+        registered: Results of registration: {"name", "version", "run_id", ...}.
+        automatic: Whether a challenger that passes the gate is promoted without asking.
+
+    Returns:
+        {"trigger_run_id", "conf"} each; the same for the same version, so that a retry starts none twice.
+    """
+    found = []
+    for item in registered:
+        name, version = item["name"], int(item["version"])
+        if registry.aliases(name).get(CHALLENGER) == version and REVIEW not in registry.tags_of(name, version):
+            conf = {"model": name, "version": version, "action": "ask", "automatic": automatic}
+            found.append({"trigger_run_id": f"{name}_{version}_{item['run_id'][:8]}", "conf": conf})
+    return found
+
+
+def prepare(name: str, version: int | None, action: str, automatic: bool, who: str, run: str) -> dict[str, Any]:
+    """Find what is to be decided on, and whether a person is asked. Running it again gives the same.
 
     Args:
         name: Of the registered model.
         version: Which; None: the challenger, or for a rollback the previous champion.
         action: ask, promote or rollback.
-        by: The run that asks.
+        automatic: With ask: promote a challenger that passed the gate without asking.
+        who: The person, or the run, that started this.
+        run: The id of the run of `ser_promote`; notes on the version lead back to it.
 
     Returns:
-        {"model", "version", "action", "by", "subject", "body"}.
+        {"model", "version", "decision": ask | promote | refuse | supersede | none, "who", "why", "run", "subject",
+        "body"}.
 
     Raises:
-        BadInput: No such model or version, or no challenger to decide on.
+        BadInput: No such model or version, no challenger to decide on, no champion to go back to.
     """
-    now = registry.aliases(name)
-    wanted = registry.PREVIOUS if action == "rollback" else registry.CHALLENGER
-    chosen = version if version is not None else now.get(wanted)
-    if chosen is None:
-        raise BadInput(f"promotion: {name} has no {wanted}: give the version")
-    card = registry.card(name, chosen)
-    champion = now.get(registry.CHAMPION)
+    chosen = _decided_in(name, run) or version or _default_version(name, action)
+    body = registry.card(name, chosen)
+    decision, decider, why = _decide(name, chosen, action, automatic, run)
+    champion = registry.aliases(name).get(CHAMPION)
     against = f"the champion is version {champion}" if champion else "there is no champion yet"
     return {
         "model": name,
         "version": chosen,
-        "action": action,
-        "by": by,
+        "decision": decision,
+        "who": decider or who,
+        "why": why,
+        "run": run,
         "subject": f"Promote {name} version {chosen}? ({against})",
-        "body": card,
+        "body": body,
     }
+
+
+def _decided_in(name: str, run: str) -> int | None:
+    """The version that this run has decided on already, when the whole of it is run again."""
+    return next((row["version"] for row in registry.versions(name) if row["tags"].get(REVIEW_RUN) == run), None)
+
+
+def _default_version(name: str, action: str) -> int:
+    if action == "rollback":
+        return registry.rollback_target(name)
+    challenger = registry.aliases(name).get(CHALLENGER)
+    if challenger is None:
+        raise BadInput(f"promotion: {name} has no challenger: give the version")
+    return challenger
+
+
+def _decide(name: str, version: int, action: str, automatic: bool, run: str) -> tuple[str, str, str]:
+    """The decision; who took it, where it was not a person; and why."""
+    if action != "ask":
+        return "promote", "", "rollback" if action == "rollback" else ""
+    tags = registry.tags_of(name, version)
+    ended = tags.get(REVIEW_RUN) == run and tags[REVIEW] in ("promoted", "rejected")
+    if ended or registry.aliases(name).get(CHAMPION) == version:
+        return "none", "", "decided already"
+    verdict, sentence = tags.get(GATE, ""), tags.get(GATE_SENTENCE, "")
+    if verdict == "fail":
+        return "refuse", "gate", sentence
+    # The tag comes before the look at the aliases: of two that start at once, the older is seen by one of the two.
+    registry.tag(name, version, {REVIEW: WAITING, REVIEWER: "", REASON: "", REVIEW_RUN: run})
+    newer = _newer(name, version)
+    if newer:
+        return "supersede", "", f"version {newer} came before an answer"
+    if automatic and verdict == "pass":
+        return "promote", "gate", f"promotion.automatic: {sentence}"
+    return "ask", "", ""
+
+
+def _newer(name: str, version: int) -> int | None:
+    """A later version that is challenger, or has become champion since."""
+    now = registry.aliases(name)
+    return max((now[alias] for alias in (CHALLENGER, CHAMPION) if now.get(alias, 0) > version), default=None)
+
+
+def older_waiting(prepared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Runs that wait for an answer on an older version of the same model: begun again, they end as superseded.
+
+    Returns:
+        {"trigger_run_id", "conf"} each; none when this version is not offered itself.
+    """
+    if prepared["decision"] not in ("ask", "promote"):
+        return []
+    return [
+        {
+            "trigger_run_id": row["tags"][REVIEW_RUN],
+            "conf": {"model": prepared["model"], "version": row["version"], "action": "ask"},
+        }
+        for row in registry.versions(prepared["model"])
+        if row["version"] < prepared["version"] and row["tags"].get(REVIEW) == WAITING
+    ]
 
 
 def settle(prepared: Mapping[str, Any], answer: Mapping[str, Any] | None, reason: str) -> dict[str, Any]:
@@ -45,23 +128,37 @@ def settle(prepared: Mapping[str, Any], answer: Mapping[str, Any] | None, reason
 
     Args:
         prepared: From `prepare`.
-        answer: The approval's result (`chosen_options`, `responded_by_user`); None: nobody answered in time.
+        answer: The approval's result (`chosen_options`, `params_input`, `responded_by_user`); None: no answer in time.
         reason: From the trigger form.
 
     Returns:
-        {"outcome": promoted | rolled back | rejected | superseded | no answer, "name", "champion", "previous"}.
+        {"outcome": promoted | rejected | superseded | no answer | decided already, "name", "champion", "previous"}.
     """
-    name, version = prepared["model"], int(prepared["version"])
-    if prepared["action"] == "rollback":
-        return {"outcome": "rolled back", **registry.rollback(name, prepared["by"], reason)}
-    if prepared["action"] == "promote":
-        return {"outcome": "promoted", **registry.promote(name, version, prepared["by"], reason)}
+    name, version, run = prepared["model"], int(prepared["version"]), prepared["run"]
+    decision, who = prepared["decision"], prepared["who"]
+    why = ": ".join(filter(None, (prepared["why"], reason)))
+    if decision == "ask":
+        decision, who, why = _answered(name, version, answer)
+    if decision == "promote":
+        return {"outcome": "promoted", **registry.promote(name, version, who, why, run)}
+    if decision == "refuse":
+        return {"outcome": "rejected", **registry.reject(name, version, who, why, run)}
+    if decision == "none":
+        return {"outcome": "decided already", **registry.standing(name)}
+    outcome = "superseded" if decision == "supersede" else "no answer"
+    registry.tag(name, version, {REVIEW: outcome, REVIEWER: "", REASON: why})
+    return {"outcome": outcome, **registry.standing(name)}
+
+
+def _answered(name: str, version: int, answer: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    """The decision that a person's answer makes, who gave it, and why."""
     if answer is None:
-        return {"outcome": "no answer", **registry.standing(name)}
+        return "no answer", "", "nobody answered in time; it stays the challenger"
     who = (answer.get("responded_by_user") or {}).get("name") or "unknown"
+    why = (answer.get("params_input") or {}).get("reason") or ""
     if answer["chosen_options"] != ["Approve"]:
-        return {"outcome": "rejected", **registry.reject(name, version, who, reason or "refused in Airflow")}
-    newer = registry.aliases(name).get(registry.CHALLENGER)
-    if newer is not None and newer > version:
-        return {"outcome": "superseded", **registry.supersede(name, version, newer)}
-    return {"outcome": "promoted", **registry.promote(name, version, who, reason or "approved in Airflow")}
+        return "refuse", who, why or "refused in Airflow, no reason given"
+    newer = _newer(name, version)
+    if newer:
+        return "supersede", "", f"version {newer} came before an answer"
+    return "promote", who, why or "approved in Airflow"

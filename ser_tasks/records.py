@@ -135,7 +135,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
             "ser.data": "synthetic" if made else "real",
             "ser.note": spec["note"],
             "ser.test": hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:16],
-            "ser.gate": (gate or {}).get("verdict", "not asked"),
+            **({"ser.gate": gate["verdict"], "ser.gate_sentence": gate["sentence"]} if gate else {}),
             "git.commit": git_commit(),
         },
         card=card,

@@ -4,6 +4,7 @@ Aliases move one at a time, in an order that never leaves a model without champi
 before `champion` moves. Killed in between and run again, it ends the same.
 """
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,28 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-REVIEW, REVIEWER, REASON = "ser.review", "ser.reviewer", "ser.review_reason"
+REVIEW, REVIEWER, REASON, REVIEW_RUN = "ser.review", "ser.reviewer", "ser.review_reason", "ser.review_run"
+"""Tags of a version: what became of it (waiting, promoted, rejected, superseded, no answer); who, why, which run."""
+GATE, GATE_SENTENCE = "ser.gate", "ser.gate_sentence"
+"""Tags of a version that its registration sets: the gate's verdict (pass, fail, undecided, first) and its sentence."""
+_GOING_BACK = "ser.going_back_to"
 
 
 def client() -> "MlflowClient":
-    """A client of the server that MLFLOW_TRACKING_URI names."""
+    """A client of the server that MLFLOW_TRACKING_URI names. Raises BadInput when it names none."""
     import mlflow
 
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise BadInput(
+            "registry: MLFLOW_TRACKING_URI is not set: start the stack with `make up`, then "
+            "`set -a; . .local/stack/env; set +a`"
+        )
     return mlflow.MlflowClient()
+
+
+def models() -> list[str]:
+    """Names of all registered models."""
+    return sorted(model.name for model in client().search_registered_models())
 
 
 def aliases(name: str) -> dict[str, int]:
@@ -34,6 +49,21 @@ def aliases(name: str) -> dict[str, int]:
     return {alias: int(version) for alias, version in dict(model.aliases).items()}
 
 
+def find_version(name: str, version: str) -> int:
+    """The number that a person gave, or the version that an alias (champion, challenger, previous) names.
+
+    Raises:
+        BadInput: No such alias, model or version.
+    """
+    now = aliases(name)
+    if not version.isdigit() and version not in now:
+        have = ", ".join(f"{alias} ({number})" for alias, number in now.items()) or "none"
+        raise BadInput(f"registry: {name} has no alias {version!r}; it has: {have}")
+    number = int(version) if version.isdigit() else now[version]
+    _exists(name, number)
+    return number
+
+
 def champion_artifact(name: str) -> str | None:
     """The reference of the training that the champion is; None when there is no champion."""
     try:
@@ -45,8 +75,15 @@ def champion_artifact(name: str) -> str | None:
     return dict(client().get_model_version(name, str(version)).tags).get("ser.artifact")
 
 
-def promote(name: str, version: int, who: str, why: str) -> dict[str, Any]:
+def promote(name: str, version: int, who: str, why: str, run: str = "") -> dict[str, Any]:
     """Make a version the champion; the old champion becomes `previous`. A second call changes nothing.
+
+    Args:
+        name: Of the registered model.
+        version: Which.
+        who: Who decided.
+        why: Kept with the version.
+        run: The run in which it was decided, if any.
 
     Returns:
         {"name", "champion", "previous"} as they are now; previous is None when there was no champion.
@@ -62,39 +99,48 @@ def promote(name: str, version: int, who: str, why: str) -> dict[str, Any]:
     service.set_registered_model_alias(name, CHAMPION, str(version))
     if now.get(CHALLENGER) == version:
         service.delete_registered_model_alias(name, CHALLENGER)
-    _tag(name, version, {REVIEW: "promoted", REVIEWER: who, REASON: why})
+    tag(name, version, {REVIEW: "promoted", REVIEWER: who, REASON: why, REVIEW_RUN: run})
+    if _GOING_BACK in service.get_registered_model(name).tags:
+        service.delete_registered_model_tag(name, _GOING_BACK)
     return standing(name)
 
 
-def reject(name: str, version: int, who: str, why: str) -> dict[str, Any]:
+def reject(name: str, version: int, who: str, why: str, run: str = "") -> dict[str, Any]:
     """Note that a version was refused, by whom and why; it is no challenger any more. The champion stays."""
     _exists(name, version)
-    _tag(name, version, {REVIEW: "rejected", REVIEWER: who, REASON: why})
+    tag(name, version, {REVIEW: "rejected", REVIEWER: who, REASON: why, REVIEW_RUN: run})
     if aliases(name).get(CHALLENGER) == version:
         client().delete_registered_model_alias(name, CHALLENGER)
     return standing(name)
 
 
-def rollback(name: str, who: str, why: str, version: int | None = None) -> dict[str, Any]:
-    """Make `previous` the champion again. Killed in between and run again with the version, it ends the same.
-
-    Args:
-        name: Of the registered model.
-        who: Asked for it.
-        why: The reason.
-        version: The one to go back to; None: `previous`.
+def rollback_target(name: str) -> int:
+    """The version that a rollback makes champion: `previous`, or that of a rollback that was killed.
 
     Raises:
         BadInput: There is no other version to go back to.
     """
     now = aliases(name)
-    version = now.get(PREVIOUS) if version is None else version
-    if version is None or (version == now.get(CHAMPION) and now.get(PREVIOUS) in (None, version)):
+    begun = client().get_registered_model(name).tags.get(_GOING_BACK)
+    if begun:
+        return int(begun)
+    if PREVIOUS not in now or now[PREVIOUS] == now.get(CHAMPION):
         raise BadInput(
             f"registry: {name} has no previous champion to go back to: promote a version by its number, "
             f"'ser registry promote {name} VERSION'"
         )
-    return promote(name, version, who, f"rollback: {why}")
+    return now[PREVIOUS]
+
+
+def rollback(name: str, who: str, why: str) -> dict[str, Any]:
+    """Make `previous` the champion again, and the champion `previous`. Killed in between, the next call ends it.
+
+    Raises:
+        BadInput: There is no other version to go back to.
+    """
+    target = rollback_target(name)
+    client().set_registered_model_tag(name, _GOING_BACK, str(target))
+    return promote(name, target, who, f"rollback: {why}")
 
 
 def versions(name: str) -> list[dict[str, Any]]:
@@ -122,12 +168,6 @@ def metrics_of(name: str, version: int) -> dict[str, float]:
     return dict(client().get_run(run_id).data.metrics)
 
 
-def supersede(name: str, version: int, newer: int) -> dict[str, Any]:
-    """Note that a version was not decided on since a newer challenger came. Nothing moves."""
-    _tag(name, version, {REVIEW: "superseded", REVIEWER: "", REASON: f"version {newer} came before an answer"})
-    return standing(name)
-
-
 def card(name: str, version: int) -> str:
     """The description of a version. Raises BadInput when there is no such version."""
     _exists(name, version)
@@ -140,12 +180,19 @@ def standing(name: str) -> dict[str, Any]:
     return {"name": name, "champion": now.get(CHAMPION), "previous": now.get(PREVIOUS)}
 
 
+def tag(name: str, version: int, tags: Mapping[str, str]) -> None:
+    """Set tags of a version."""
+    for key, value in tags.items():
+        client().set_model_version_tag(name, str(version), key, value)
+
+
+def tags_of(name: str, version: int) -> dict[str, str]:
+    """The tags of a version. Raises BadInput when there is no such version."""
+    _exists(name, version)
+    return dict(client().get_model_version(name, str(version)).tags)
+
+
 def _exists(name: str, version: int) -> None:
     have = [row["version"] for row in versions(name)]
     if version not in have:
         raise BadInput(f"registry: {name} has no version {version}; it has: {', '.join(map(str, sorted(have)))}")
-
-
-def _tag(name: str, version: int, tags: Mapping[str, str]) -> None:
-    for key, value in tags.items():
-        client().set_model_version_tag(name, str(version), key, value)

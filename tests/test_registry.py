@@ -1,13 +1,16 @@
 """Champion, previous and challenger in a real MLflow."""
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import mlflow
 import pytest
+from typer.testing import CliRunner
 
 from ser_tasks import registry
+from ser_tasks.cli import app
 from ser_tasks.errors import BadInput
 
 
@@ -42,31 +45,60 @@ def test_promotion_keeps_the_old_champion_as_previous_and_twice_is_once(model: s
     assert registry.metrics_of(model, 3) == {"within.uar": 0.3}
 
 
-@pytest.mark.parametrize("calls", range(1, 5))
-def test_a_promotion_that_is_killed_anywhere_leaves_a_champion_and_converges(
-    model: str, calls: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry.promote(model, 1, "ann", "first")
+WRITES = (
+    "set_registered_model_alias",
+    "delete_registered_model_alias",
+    "set_model_version_tag",
+    "set_registered_model_tag",
+    "delete_registered_model_tag",
+)
+
+
+def killed_at(call: int, action: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run an action that dies instead of its n-th write to MLflow; whether it came so far."""
     made = 0
-    alias, tag = mlflow.MlflowClient.set_registered_model_alias, mlflow.MlflowClient.set_model_version_tag
 
     def dying(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def write(*args: Any, **kwargs: Any) -> Any:
             nonlocal made
             made += 1
-            if made == calls:
+            if made == call:
                 raise KeyboardInterrupt
             return function(*args, **kwargs)
 
-        return call
+        return write
 
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", dying(alias))
-        patch.setattr(mlflow.MlflowClient, "set_model_version_tag", dying(tag))
-        with pytest.raises(KeyboardInterrupt):
-            registry.promote(model, 3, "ann", "better")
+        for name in WRITES:
+            patch.setattr(mlflow.MlflowClient, name, dying(getattr(mlflow.MlflowClient, name)))
+        try:
+            action()
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_a_promotion_that_is_killed_anywhere_leaves_a_champion_and_converges(
+    model: str, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(model, 1, "ann", "first")
+    assert killed_at(call, lambda: registry.promote(model, 3, "ann", "better"), monkeypatch)
     assert registry.aliases(model)["champion"] in (1, 3)
     assert registry.promote(model, 3, "ann", "better") == {"name": model, "champion": 3, "previous": 1}
+    assert not killed_at(8, lambda: registry.promote(model, 3, "ann", "better"), monkeypatch), "more writes than cases"
+
+
+@pytest.mark.parametrize("call", range(2, 9))
+def test_a_rollback_that_is_killed_after_it_began_is_ended_by_the_next(
+    model: str, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(model, 1, "ann", "first")
+    registry.promote(model, 2, "ann", "better")
+    assert killed_at(call, lambda: registry.rollback(model, "bob", "worse in use"), monkeypatch)
+    assert registry.aliases(model)["champion"] in (1, 2)
+    assert registry.rollback(model, "bob", "worse in use") == {"name": model, "champion": 1, "previous": 2}
+    assert registry.rollback(model, "bob", "better after all") == {"name": model, "champion": 2, "previous": 1}
 
 
 def test_rollback_swaps_champion_and_previous(model: str) -> None:
@@ -90,3 +122,29 @@ def test_what_does_not_exist_is_said(model: str) -> None:
         registry.promote(model, 9, "ann", "")
     with pytest.raises(BadInput, match="run ser_study first"):
         registry.aliases("ser-nothing")
+
+
+def test_the_command_line_lists_compares_promotes_and_rolls_back(model: str) -> None:
+    def ser(*words: str) -> str:
+        result = CliRunner().invoke(app, ["registry", *words], env={"COLUMNS": "200"}, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "champion is version 1, previous is none" in ser("promote", model, "1")
+    assert "champion is version 3, previous is 1" in ser("promote", model, "--reason", "better for older speakers")
+    listed = json.loads(ser("list", model, "--json"))[model]
+    assert [(row["version"], row["aliases"]) for row in listed] == [(3, ["champion"]), (2, []), (1, ["previous"])]
+    assert listed[0]["tags"]["ser.review_reason"] == "better for older speakers"
+    assert "better for older speakers" in ser("list")
+    compared = ser("compare", model, "champion", "previous")
+    assert "+0.200" in compared
+    assert "version 3, gate: no verdict" in compared
+    assert "champion is version 1, previous is 3" in ser("rollback", model)
+    with pytest.raises(BadInput, match=r"no alias 'challenger'; it has: champion \(1\), previous \(3\)"):
+        ser("promote", model)
+
+
+def test_without_a_server_the_way_to_one_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(BadInput, match="make up"):
+        registry.models()
