@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ser_tasks import cli_models
+from ser_tasks import cli_annotate, cli_models
 from ser_tasks.cli_options import AsJson, Checksums, ConfigName, Reader, SourceDir, err, out
 from ser_tasks.config import StudyConfig, load_config, parse_config
 from ser_tasks.errors import BadInput, SerError
@@ -161,6 +161,7 @@ app.command("predict-wav", hidden=True)(cli_models.predict_wav)
 app.command()(cli_models.predict)
 app.command()(cli_models.export)
 app.add_typer(cli_models.encoder_app, name="encoder")
+app.add_typer(cli_annotate.app, name="annotate")
 
 
 @app.command("config")

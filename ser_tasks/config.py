@@ -106,6 +106,16 @@ class Split(Strict):
         return self
 
 
+class Labels(Strict):
+    """What a clip's target is."""
+
+    policy: Literal["intended", "majority", "votes"] = Field(
+        default="intended",
+        description="intended: the corpus's own emotion; majority: what most raters heard, dropped ratings included; "
+        "votes: the same, and networks learn the distribution of the votes (fit.soft_weight, 1 unless it is set)",
+    )
+
+
 class Validation(Strict):
     """Bounds that the suites in `expectations/*.json` name; the rest stands there."""
 
@@ -297,6 +307,7 @@ class StudyConfig(Strict):
     corpora: dict[Name, Corpus]
     emotion: EmotionTask
     split: Split = Split()
+    labels: Labels = Labels()
     validation: Validation = Validation()
     cnn: Cnn = Cnn()
     wav2vec2: Wav2Vec2 = Wav2Vec2()

@@ -58,17 +58,21 @@ class Plan:
         return "cnn" if self.wav2vec2_note else "wav2vec2"
 
 
-def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str] = ()) -> list[Result]:
-    """Pin raw corpora, encoders and new annotations, and publish the plan.
+def make_plan(
+    config: StudyConfig, store: Store, by: str, rebuild: Sequence[str] = (), ratings: str = ""
+) -> list[Result]:
+    """Pin raw corpora, encoders and annotations, and publish the plan.
 
     Args:
         config: Of the study.
         store: To look into and publish to.
         by: The run that asks.
         rebuild: Steps to build anew though they are there; their keys are salted with `by`.
+        ratings: Reference of the version of the dropped ratings that the study reads; empty for none.
 
     Returns:
-        One result for the plan and one for each thing pinned (steps `plan`, `raw`, `accepted`, `encoder`, `incoming`).
+        One result for the plan and one for each thing pinned (steps `plan`, `raw`, `accepted`, `encoder`,
+        `annotations`).
 
     Raises:
         BadInput: Nothing lies under raw/<corpus>/ for a corpus that the study uses, or it has no description; or an
@@ -102,8 +106,8 @@ def make_plan(config: StudyConfig, store: Store, by: str, rebuild: Sequence[str]
             results.append({"step": "encoder", "about": name, "ref": str(ref)})
     if config.wav2vec2.encoder not in encoders:
         notes.append(f"wav2vec2 uses the config's offline encoder, {RANDOM_ENCODER}")
-    if config.trait and config.trait.ratings and (incoming := store.pin_raw("annotations/incoming/", about)):
-        results.append({"step": "incoming", "about": "", "ref": str(incoming)})
+    if ratings:
+        results.append({"step": "annotations", "about": "", "ref": ratings})
     models = ["baseline", "cnn", "wav2vec2"]
     if config.probe and config.probe.encoder in encoders:
         models.append("probe")

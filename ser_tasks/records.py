@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ser_tasks.artifact import Ref, git_commit
+from ser_tasks.annotations.intake import take_in
+from ser_tasks.artifact import git_commit
 from ser_tasks.config import load_config
-from ser_tasks.plan import Result, accept, find, make_plan, read_plan
+from ser_tasks.dataset import todays_dataset
+from ser_tasks.plan import accept, find, make_plan, read_plan
 from ser_tasks.store import Store
-
-NIGHT_WATERMARK = "refs/nightly-annotations.json"
 
 
 def plan_study(
@@ -24,7 +24,12 @@ def plan_study(
     """
     study = load_config(config, dict(overrides))
     store.probe()
-    results = make_plan(study, store, by, rebuild)
+    for line in take_in(store, by).in_words():
+        print(line)
+    data = todays_dataset(study, store, by)
+    if data.waiting:
+        print(f"{len(data.waiting)} rating(s) wait for the audio of their utterances: see 'ser annotate status'")
+    results = make_plan(study, store, by, rebuild, data.ratings)
     plan = read_plan(store, results)
     for note in plan.notes:
         print("note:", note)
@@ -185,29 +190,3 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
             "speakers": trait["speakers"],
         },
     }
-
-
-def incoming_is_new(store: Store) -> bool:
-    """Whether `annotations/incoming/` holds something that no night has used yet. Says what it found."""
-    objects = list(store.list("annotations/incoming/"))
-    if not objects:
-        print("annotations/incoming/ is empty: nothing to retrain on")
-        return False
-    used = json.loads(store.get(NIGHT_WATERMARK) or b"{}")
-    now = {item["key"]: item["etag"] for item in objects}
-    new = sorted(key for key, etag in now.items() if used.get(key) != etag)
-    print(f"{len(objects)} drop(s) in annotations/incoming/, {len(new)} new: {', '.join(new[:10]) or 'none'}")
-    return bool(new)
-
-
-def mark_incoming_used(pinned: Sequence[Result], store: Store) -> None:
-    """Move the watermark to the drops that the night's plan pinned; later drops stay new."""
-    ref = find(pinned, "incoming", "")
-    if ref is None:
-        return
-    folder = store.cache / "artifacts" / Ref.parse(str(ref)).digest
-    if not folder.is_dir():
-        store.cached(ref)
-    listing = json.loads((folder / "listing.json").read_text())
-    used = {listing["prefix"] + item["key"]: item["etag"] for item in listing["objects"]}
-    store.put(NIGHT_WATERMARK, json.dumps(used, indent=1, sort_keys=True).encode())
