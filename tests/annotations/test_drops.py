@@ -1,6 +1,7 @@
 """Reading drops: three formats, and no row that vanishes whatever the bytes are."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -68,6 +69,18 @@ def test_a_label_studio_export_gives_ratings_choices_and_who_gave_them() -> None
         ["u1", "label-studio-4", "emotion", "sad"],
     ]
     assert "a@b.org" not in rows.to_csv()
+
+
+def test_what_label_studio_itself_exported() -> None:
+    """Label Studio 1.23.2: our configuration and tasks imported, four annotations made, exported as JSON."""
+    name = "label_studio_1.23.2.json"
+    accepted, listed, _ = check_rows(read_drop(name, Path(__file__).with_name(name).read_bytes()))
+    told = list(zip(accepted["utterance_id"], accepted["trait"], accepted["rating"].fillna(0), strict=True))
+    assert told == [
+        ("u0", "rudeness", 4), ("u0", "emotion", 0), ("u0", "rudeness", 5), ("u0", "emotion", 0),
+        ("u1", "rudeness", 1), ("u1", "emotion", 0),
+    ]  # fmt: skip
+    assert listed["reason"].tolist() == ["left out: was cancelled by the annotator"]
 
 
 def test_cancelled_repeated_and_empty_annotations_are_listed_and_rate_nothing() -> None:
