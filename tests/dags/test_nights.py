@@ -1,6 +1,8 @@
 """Nights through the real scheduler, on the embedded stack with corpora and models in small."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ import pytest
 from include.stack import objects, ports, services, supervise
 from include.stack.airflow import Airflow
 from include.stack.layout import CHECKOUT, Layout, State
+from ser_tasks.annotations.ledger import Drop
 from ser_tasks.corpora.demo import make_demo_corpora
 
 DAG = "ser_nightly_retrain"
@@ -173,3 +176,110 @@ def test_first_night_then_skip_then_a_drop_then_the_same_again(nights: Nights) -
     again = nights.night("the same under another name")
     assert again["night"]["outcome"] == "skipped"
     assert "the same as one.csv, changes nothing" in again["note"]
+
+
+def kill_task(nights: Nights, run_id: str, task_id: str) -> None:
+    """SIGKILL the process of a task's first try, as soon as it runs."""
+    deadline = time.monotonic() + 400
+    while True:
+        assert time.monotonic() < deadline, f"{task_id} of {run_id} never ran"
+        (task,) = [t for t in nights.airflow.tasks(DAG, run_id) if t["task_id"] == task_id] or [{"state": ""}]
+        if task["state"] == "running" and task["pid"]:
+            time.sleep(1)
+            os.kill(task["pid"], signal.SIGKILL)
+            return
+        assert task["state"] not in ENDED, f"{task_id} ended before it could be killed"
+        time.sleep(0.2)
+
+
+@pytest.mark.prove
+def test_a_drop_with_bad_rows_lists_them_and_the_night_goes_on(nights: Nights) -> None:
+    text = HEAD + rows(nights.clips[:5], 1, 2, "a3") + "u,a1,rudeness,9,1-5,,x\nu,,rudeness,3,1-5,,x\n"
+    nights.drop("bad rows.csv", text)
+    found = nights.night("5 good rows, 2 bad ones")
+    assert found["night"]["outcome"] == "trained"
+    ledger = nights.read("refs/annotations.json")["ledger"].split("/")
+    (drop,) = [Drop(**item) for item in read_blob(nights, *ledger[:2], "ledger.json") if item["name"] == "bad rows.csv"]
+    assert (drop.accepted, drop.listed) == (5, 2)
+
+
+@pytest.mark.prove
+def test_corrections_train_anew(nights: Nights) -> None:
+    nights.drop("corrections.csv", HEAD + rows(nights.clips[:10], 1, 3))
+    found = nights.night("10 corrections")
+    assert "ser-wav2vec2" in new_versions(found)
+
+
+@pytest.mark.prove
+def test_a_new_speaker_moves_nobody_and_adds_one_shard(nights: Nights) -> None:
+    before = last_record(nights)
+    upload(nights.client, nights.corpora["demo_crema_d"], 1006)
+    found = nights.night("a new speaker's 36 clips")
+    assert found["night"]["outcome"] == "trained"
+    after = nights.record(found["run_id"])
+    roles = [read_step(nights, record, "split", "", "roles.json")["demo_crema_d"] for record in (before, after)]
+    assert roles[1].keys() - roles[0].keys() == {"1006"}
+    assert {name: roles[1][name] for name in roles[0]} == roles[0]
+    packed = [files_of(nights, record, "pack", "demo_crema_d") for record in (before, after)]
+    shards = [{f["sha256"] for f in files if f["name"] != "fingerprints.parquet"} for files in packed]
+    assert shards[0] <= shards[1]
+    assert len(shards[1] - shards[0]) == 1
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("task_id", ["intake", "train_wav2vec2"])
+def test_killed_tasks_are_run_again_and_nothing_is_lost_or_doubled(nights: Nights, task_id: str) -> None:
+    day = {"intake": 5, "train_wav2vec2": 6}[task_id]
+    nights.drop(f"kill at {task_id}.csv", HEAD + rows(nights.clips[:30], 3 + day % 2, day))
+    version = nights.read("refs/annotations.json")["version"]
+    run_id = nights.start()
+    kill_task(nights, run_id, task_id)
+    found = nights.outcome(run_id, f"30 corrections, SIGKILL at {task_id}")
+    assert found["state"] == "success"
+    assert nights.read("refs/annotations.json")["version"] == version + 1
+    registered = [item for item in found["night"]["registered"] if item["name"] == "ser-wav2vec2"]
+    assert len(registered) == 1
+    assert registered[0]["new"]
+    assert nights.night("nothing, after the kill")["night"]["outcome"] == "skipped"
+
+
+@pytest.mark.prove
+def test_of_two_at_once_one_waits(nights: Nights) -> None:
+    nights.drop("two at once.csv", HEAD + rows(nights.clips[:3], 5, 8))
+    runs = [nights.start(), nights.start()]
+    found = [nights.outcome(run_id, "3 corrections, two nights at once") for run_id in runs]
+    assert [item["night"]["outcome"] for item in found] == ["trained", "skipped"]
+
+
+@pytest.mark.prove
+def test_the_page_has_every_night(nights: Nights) -> None:
+    pages = keys(nights, "artifacts/nights/")
+    assert pages
+    print(json.dumps(nights.table, indent=1))
+
+
+def keys(nights: Nights, prefix: str) -> list[str]:
+    found = nights.client.list_objects_v2(Bucket="ser", Prefix=prefix).get("Contents", [])
+    return [item["Key"] for item in found]
+
+
+def last_record(nights: Nights) -> Any:
+    records = [nights.read(key) for key in keys(nights, f"runs/{DAG}/")]
+    return max(records, key=lambda record: record["written_at"])
+
+
+def files_of(nights: Nights, record: Any, step: str, about: str) -> list[dict[str, Any]]:
+    (ref,) = [item["ref"] for item in record["steps"] if (item["step"], item["about"]) == (step, about)]
+    kind, key, _ = ref.split("/")
+    return list(nights.read(f"artifacts/{kind}/{key}/manifest.json")["files"])
+
+
+def read_step(nights: Nights, record: Any, step: str, about: str, name: str) -> Any:
+    (file,) = [item for item in files_of(nights, record, step, about) if item["name"] == name]
+    return nights.read(f"blobs/sha256/{file['sha256']}")
+
+
+def read_blob(nights: Nights, kind: str, key: str, name: str) -> Any:
+    files = nights.read(f"artifacts/{kind}/{key}/manifest.json")["files"]
+    (file,) = [item for item in files if item["name"] == name]
+    return nights.read(f"blobs/sha256/{file['sha256']}")
