@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 SERVED = Path(__file__).parent / "served.py"
+COMPLETE = "ser.complete"
+"""Tag of a version that has its card and was made challenger."""
 SERVED_NEEDS = ("torch", "torchaudio", "transformers", "safetensors", "numpy", "soundfile", "soxr", "tqdm")
 """What a served model imports, pinned to the versions that it was trained with."""
 
@@ -62,7 +64,11 @@ def register_training(training: Training) -> dict[str, Any]:
     client = mlflow.MlflowClient()
     found = client.search_model_versions(f"name = '{training.name}' and tag.`ser.key` = '{training.key}'")
     if found:
-        return {"name": training.name, "version": int(found[0].version), "run_id": found[0].run_id, "new": False}
+        # One that was killed between registering and alias is finished; a finished one keeps what people made of it.
+        new = COMPLETE not in found[0].tags
+        if new:
+            _complete(client, training, str(found[0].version))
+        return {"name": training.name, "version": int(found[0].version), "run_id": found[0].run_id, "new": new}
     experiment = mlflow.set_experiment(training.experiment).experiment_id
     run_id = _find_run(client, experiment, "ser.key", training.key)
     with mlflow.start_run(run_id=run_id, run_name=training.name) as run:
@@ -78,9 +84,14 @@ def register_training(training: Training) -> dict[str, Any]:
             mlflow.log_artifact(str(picture), "figures")
         info = _log_model(training)
     version = mlflow.register_model(info.model_uri, training.name, tags=dict(training.tags))
-    client.update_model_version(training.name, version.version, card(training))
-    client.set_registered_model_alias(training.name, "challenger", version.version)
+    _complete(client, training, str(version.version))
     return {"name": training.name, "version": int(version.version), "run_id": run.info.run_id, "new": True}
+
+
+def _complete(client: "MlflowClient", training: Training, number: str) -> None:
+    client.update_model_version(training.name, number, card(training))
+    client.set_registered_model_alias(training.name, "challenger", number)
+    client.set_model_version_tag(training.name, number, COMPLETE, "yes")
 
 
 @contextmanager
