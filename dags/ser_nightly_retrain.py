@@ -53,7 +53,7 @@ def ser_nightly_retrain() -> None:
         from ser_tasks.records import plan_study
         from ser_tasks.store import Store
 
-        return plan_study(get_current_context()["params"]["config"], {}, [], Store.from_env(), run_id())
+        return plan_study(get_current_context()["params"]["config"], {}, [], Store.from_env(), run_id(), night=True)
 
     @task(doc_md="Remember what this night was made of. Runs after everything is published.")
     def move_watermark(planned: dict[str, Any]) -> None:

@@ -116,6 +116,15 @@ class Labels(Strict):
     )
 
 
+class Nights(Strict):
+    """What ser_nightly_retrain does otherwise than a study."""
+
+    start: Literal["encoder", "champion"] = Field(
+        default="encoder",
+        description="what a night's training of the networks starts from: as a study does, or the champion's weights",
+    )
+
+
 class Validation(Strict):
     """Bounds that the suites in `expectations/*.json` name; the rest stands there."""
 
@@ -308,6 +317,7 @@ class StudyConfig(Strict):
     emotion: EmotionTask
     split: Split = Split()
     labels: Labels = Labels()
+    nights: Nights = Nights()
     validation: Validation = Validation()
     cnn: Cnn = Cnn()
     wav2vec2: Wav2Vec2 = Wav2Vec2()

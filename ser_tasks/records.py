@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ser_tasks.annotations.intake import take_in
-from ser_tasks.artifact import git_commit
+from ser_tasks.artifact import Ref, git_commit
 from ser_tasks.config import load_config
 from ser_tasks.dataset import todays_dataset
 from ser_tasks.plan import accept, find, make_plan, read_plan
@@ -15,9 +15,9 @@ from ser_tasks.store import Store
 
 
 def plan_study(
-    config: str, overrides: Mapping[str, Any], rebuild: Sequence[str], store: Store, by: str
+    config: str, overrides: Mapping[str, Any], rebuild: Sequence[str], store: Store, by: str, night: bool = False
 ) -> dict[str, Any]:
-    """Plan a study and say what later tasks are mapped over.
+    """Plan a study and say what later tasks are mapped over. A night may start from the champions (nights.start).
 
     Returns:
         {"results", "corpora", "tested", "pairs"}.
@@ -30,6 +30,8 @@ def plan_study(
     if data.waiting:
         print(f"{len(data.waiting)} rating(s) wait for the audio of their utterances: see 'ser annotate status'")
     results = make_plan(study, store, by, rebuild, data.ratings)
+    if night and study.nights.start == "champion":
+        results += _champions(store)
     plan = read_plan(store, results)
     for note in plan.notes:
         print("note:", note)
@@ -40,6 +42,21 @@ def plan_study(
         "tested": study.emotion_corpora,
         "pairs": plan.pairs,
     }
+
+
+def _champions(store: Store) -> list[dict[str, Any]]:
+    """The networks' champions and the rows that they learnt from, pinned; a model without champion is absent."""
+    from ser_tasks.tracking import champion_artifact
+
+    found = []
+    for model in ("cnn", "wav2vec2"):
+        if text := champion_artifact(f"ser-{model}"):
+            ref = Ref.parse(text)
+            rows = (store.manifest(ref.kind, ref.key) or {"inputs": {}})["inputs"].get("rows")
+            if rows:
+                found.append({"step": "champion", "about": model, "ref": text})
+                found.append({"step": "champion_rows", "about": model, "ref": rows})
+    return found
 
 
 def _read_json(store: Store, given: Sequence[Mapping[str, Any]], step: str, about: str, name: str) -> Any:

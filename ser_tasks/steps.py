@@ -154,6 +154,8 @@ def _train_needs(plan: Plan, about: str) -> Needs:
         "wav2vec2": plan.config.wav2vec2.encoder,
         "probe": plan.config.probe.encoder if plan.config.probe else "",
     }
+    if plan.config.nights.start == "champion":  # only a night pins one
+        needs |= {"start?": ("champion", about), "start_rows?": ("champion_rows", about)}
     fit = {"cnn": plan.config.cnn.fit, "wav2vec2": plan.config.wav2vec2.fit}.get(about)
     if fit and fit.tone_weight:
         needs["ratings"] = ("tones", "")

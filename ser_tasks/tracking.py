@@ -88,6 +88,18 @@ def register_training(training: Training) -> dict[str, Any]:
     return {"name": training.name, "version": int(version.version), "run_id": run.info.run_id, "new": True}
 
 
+def champion_artifact(name: str) -> str:
+    """Reference of the training that the champion came from; empty when there is no champion."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = mlflow.MlflowClient().get_model_version_by_alias(name, "champion")
+    except MlflowException:
+        return ""
+    return str(version.tags.get("ser.artifact", ""))
+
+
 def _complete(client: "MlflowClient", training: Training, number: str) -> None:
     client.update_model_version(training.name, number, card(training))
     client.set_registered_model_alias(training.name, "challenger", number)
