@@ -1,7 +1,6 @@
 """From a manifest's columns to what a network learns."""
 
 import json
-
 from pathlib import Path
 
 import numpy as np
