@@ -1,7 +1,9 @@
 """The summary goes out where a connection is configured, and never says where or with which key."""
 
+import email
 import http.server
 import json
+import socketserver
 import subprocess
 import sys
 import threading
@@ -68,3 +70,34 @@ def test_one_that_fails_is_named_without_address_or_key(airflow_env: dict[str, s
         "summary NOT sent by ser_smtp", "summary NOT sent by ser_webhook",
     ]  # fmt: skip
     assert not any(secret in line for line in said for secret in ("s3cret", "127.0.0.1", "example"))
+
+
+class Mailbox(socketserver.StreamRequestHandler):
+    """Enough of SMTP (RFC 5321) to take one message; the letters go to `server.letters`."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        while line := self.rfile.readline():
+            verb = line[:4].upper()
+            if verb == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                letter = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.letters.append(letter.decode())  # type: ignore[attr-defined]
+            self.wfile.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
+            if verb == b"QUIT":
+                return
+
+
+def test_an_email_reaches_whom_the_connection_names(airflow_env: dict[str, str]) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mailbox) as server:
+        server.letters = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        extra = {"to": "a@example.org", "from_email": "b@example.org", "disable_ssl": True, "disable_tls": True}
+        smtp = {"conn_type": "smtp", "host": "127.0.0.1", "port": server.server_address[1], "extra": extra}
+        assert send(airflow_env, ser_smtp=smtp)[0] == ["summary sent by ser_smtp"]
+        (letter,) = server.letters  # type: ignore[attr-defined]
+        server.shutdown()
+    message = email.message_from_string(letter)
+    assert (message["To"], message["Subject"]) == ("a@example.org", "SER: a night")
+    (part,) = [part for part in message.walk() if not part.is_multipart()]
+    assert "UAR &lt;.5&gt;" in part.get_payload(decode=True).decode()
