@@ -1,4 +1,4 @@
-"""Retrain every night on new annotations; skip in seconds when there are none."""
+"""Retrain every night on new annotations or uploads; skip in seconds when there are none."""
 
 import os
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 
+from dags.links import link
 from dags.study_tasks import DEFAULTS, run_id, study_tasks
 from ser_tasks.config import configs_folder
 
@@ -29,35 +30,60 @@ CONFIGS = sorted(path.stem for path in configs_folder().glob("*.yaml"))
         )
     },
     tags=["ser"],
-    doc_md="At 02:00 UTC: when `annotations/incoming/` holds a drop that no night has used yet, the whole study again.",
+    doc_md="""At 02:00 UTC, or on demand: takes in what lies in `annotations/incoming/`. When the ratings or the uploads
+under `raw/` differ from those of the last finished night, the whole study again, to the verdict; else the run is
+skipped and its note says so. A night never waits for a person.""",
 )
 def ser_nightly_retrain() -> None:
-    """Look, then the study's tasks, then move the watermark."""
+    """Look, then the study's tasks, then move the watermark and tell."""
 
-    @task.short_circuit(doc_md="Skips the night when no new annotation has come.")
-    def new_annotations() -> bool:
-        from ser_tasks.records import incoming_is_new
+    @task.short_circuit(doc_md="Takes in the drops; skips the night when nothing is new.")
+    def intake() -> bool:
+        from ser_tasks.nights import look
         from ser_tasks.store import Store
 
-        return incoming_is_new(Store.from_env())
+        context = get_current_context()
+        found = look(context["params"]["config"], Store.from_env(), run_id())
+        print(found.note)
+        context["ti"].xcom_push(key="note", value=found.note)
+        return found.new
 
     @task(doc_md="Resolve the configuration; pin corpora, encoders and annotations.", multiple_outputs=True)
     def plan() -> dict[str, Any]:
         from ser_tasks.records import plan_study
         from ser_tasks.store import Store
 
-        return plan_study(get_current_context()["params"]["config"], {}, [], Store.from_env(), run_id())
+        return plan_study(get_current_context()["params"]["config"], {}, [], Store.from_env(), run_id(), night=True)
 
-    @task(doc_md="Remember which annotations this night has used. Runs after everything is published.")
+    @task(doc_md="Remember what this night was made of. Runs after everything is published.")
     def move_watermark(planned: dict[str, Any]) -> None:
-        from ser_tasks.records import mark_incoming_used
+        from ser_tasks import nights
         from ser_tasks.store import Store
 
-        mark_incoming_used(planned["results"], Store.from_env())
+        nights.move_watermark(planned["results"], Store.from_env())
+
+    @task(doc_md="How the night ended: note, page of nights, message where one is configured.", trigger_rule="all_done")
+    def tell() -> dict[str, str]:
+        import json
+
+        from dags.notify import send
+        from ser_tasks import nights
+        from ser_tasks.store import Store
+
+        store, context, by = Store.from_env(), get_current_context(), run_id()
+        record = store.get(f"runs/{by}.json")
+        text = nights.in_words(nights.close(store, by, json.loads(record) if record else None))
+        print(text)
+        context["ti"].xcom_push(key="note", value=text)
+        page = nights.publish_page(store, by)
+        print("\n".join(send(f"SER: {by}", text, context)) or "no notifier is configured (dags/notify.py)")
+        return {"ref": page}
 
     planned = plan()
-    new_annotations() >> planned
-    study_tasks(planned) >> move_watermark(planned)
+    intake() >> planned
+    recorded = study_tasks(planned)
+    recorded >> move_watermark(planned)
+    recorded >> link(tell(), "Nights", "index.html")
 
 
 ser_nightly_retrain()

@@ -122,7 +122,8 @@ def study_tasks(planned: Any) -> Any:
     # What a stage may see is an artifact of its own: training cannot open the rows that test it.
     rows = step("rows").partial(given=[pinned, split]).expand(about=["fit", "gate"])
     ratings = step("ratings").partial(given=[pinned]).expand(about=listed(planned, "rated"))
-    data = gather("data", [pinned, corpora, split, rows, ratings])
+    tones = step("tones", trigger_rule="none_failed")([pinned, ratings, rows])
+    data = gather("data", [pinned, corpora, split, rows, ratings, tones])
     trained = [
         step("train_baseline")([data], "baseline"),
         step("train_cnn", **GPU)([data], "cnn"),

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ser_tasks import cli_models, cli_registry, cli_store, cli_trait
+from ser_tasks import cli_annotate, cli_models, cli_registry, cli_store, cli_trait
 from ser_tasks.cli_options import AsJson, Checksums, ConfigName, Reader, SourceDir, err, out
 from ser_tasks.config import StudyConfig, load_config, parse_config
 from ser_tasks.errors import BadInput, SerError
@@ -151,6 +151,7 @@ app.add_typer(cli_models.encoder_app, name="encoder")
 app.add_typer(cli_trait.app, name="trait")
 app.add_typer(cli_store.app, name="store")
 app.add_typer(cli_registry.registry_app, name="registry")
+app.add_typer(cli_annotate.app, name="annotate")
 
 
 @app.command("config")

@@ -109,6 +109,25 @@ class Split(Strict):
         return self
 
 
+class Labels(Strict):
+    """What a clip's target is."""
+
+    policy: Literal["intended", "majority", "votes"] = Field(
+        default="intended",
+        description="intended: the corpus's own emotion; majority: what most raters heard, dropped ratings included; "
+        "votes: the same, and networks learn the distribution of the votes (fit.soft_weight, 1 unless it is set)",
+    )
+
+
+class Nights(Strict):
+    """What ser_nightly_retrain does otherwise than a study."""
+
+    start: Literal["encoder", "champion"] = Field(
+        default="encoder",
+        description="what a night's training of the networks starts from: as a study does, or the champion's weights",
+    )
+
+
 class Validation(Strict):
     """Bounds that the suites in `expectations/*.json` name; the rest stands there."""
 
@@ -334,6 +353,8 @@ class StudyConfig(Strict):
     corpora: dict[Name, Corpus]
     emotion: EmotionTask
     split: Split = Split()
+    labels: Labels = Labels()
+    nights: Nights = Nights()
     validation: Validation = Validation()
     cnn: Cnn = Cnn()
     wav2vec2: Wav2Vec2 = Wav2Vec2()

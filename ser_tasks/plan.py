@@ -88,23 +88,25 @@ def make_plan(
     store: Store,
     by: str,
     rebuild: Sequence[str] = (),
+    ratings: str = "",
     champions: Mapping[str, str] | None = None,
     *,
     only_trait: bool = False,
 ) -> list[Result]:
-    """Pin raw corpora, encoders and new annotations, and publish the plan.
+    """Pin raw corpora, encoders and annotations, and publish the plan.
 
     Args:
         config: Of the study.
         store: To look into and publish to.
         by: The run that asks.
         rebuild: Steps to build anew though they are there; their keys are salted with `by`.
+        ratings: Reference of the version of the dropped ratings that the study reads; empty for none.
         champions: Model to the training of its champion, which the gate compares with.
         only_trait: Plan no more than the trait takes: its corpora, and a trained model only without an encoder.
 
     Returns:
-        One result for the plan and one for each thing pinned (steps `plan`, `raw`, `accepted`, `encoder`, `incoming`,
-        `champion`).
+        One result for the plan and one for each thing pinned (steps `plan`, `raw`, `accepted`, `encoder`,
+        `annotations`, `champion`).
 
     Raises:
         BadInput: Nothing lies under raw/<corpus>/ for a corpus that the study uses, or it has no description; or an
@@ -141,8 +143,8 @@ def make_plan(
     ]
     if config.wav2vec2.encoder not in encoders:
         notes.append(f"wav2vec2 uses the config's offline encoder, {RANDOM_ENCODER}")
-    if config.trait and config.trait.ratings and (incoming := store.pin_raw("annotations/incoming/", about)):
-        results.append({"step": "incoming", "about": "", "ref": str(incoming)})
+    if ratings:
+        results.append({"step": "annotations", "about": "", "ref": ratings})
     results += [{"step": "champion", "about": name, "ref": ref} for name, ref in (champions or {}).items()]
     plan = {
         "config": config.portable(),

@@ -7,25 +7,32 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ser_tasks.annotations.intake import take_in
 from ser_tasks.artifact import Ref, git_commit
 from ser_tasks.config import load_config
-from ser_tasks.plan import Result, accept, find, make_plan, read_plan
+from ser_tasks.dataset import todays_dataset
+from ser_tasks.plan import accept, find, make_plan, read_plan
 from ser_tasks.store import Store
-
-NIGHT_WATERMARK = "refs/nightly-annotations.json"
 
 
 def plan_study(
-    config: str, overrides: Mapping[str, Any], rebuild: Sequence[str], store: Store, by: str
+    config: str, overrides: Mapping[str, Any], rebuild: Sequence[str], store: Store, by: str, night: bool = False
 ) -> dict[str, Any]:
-    """Plan a study and say what later tasks are mapped over.
+    """Plan a study and say what later tasks are mapped over. A night may start from the champions (nights.start).
 
     Returns:
         {"results", "corpora", "tested", "pairs"}, and those of `Plan.trait_maps`.
     """
     study = load_config(config, dict(overrides))
     store.probe()
-    results = make_plan(study, store, by, rebuild, champions(store))
+    for line in take_in(store, by).in_words():
+        print(line)
+    data = todays_dataset(study, store, by)
+    if data.waiting:
+        print(f"{len(data.waiting)} rating(s) wait for the audio of their utterances: see 'ser annotate status'")
+    results = make_plan(study, store, by, rebuild, data.ratings, champions(store))
+    if night and study.nights.start == "champion":
+        results += _starts(results, store)
     plan = read_plan(store, results)
     for note in plan.notes:
         print("note:", note)
@@ -54,6 +61,19 @@ def champions(store: Store) -> dict[str, str]:
         ref = registry.champion_artifact(f"ser-{model}")
         if ref and store.manifest(Ref.parse(ref).kind, Ref.parse(ref).key):
             found[model] = ref
+    return found
+
+
+def _starts(results: Sequence[Mapping[str, Any]], store: Store) -> list[dict[str, Any]]:
+    """What a night's networks start from: pinned champions, and the rows that each learnt from."""
+    found = []
+    for item in results:
+        if item["step"] == "champion":
+            ref = Ref.parse(item["ref"])
+            rows = (store.manifest(ref.kind, ref.key) or {"inputs": {}})["inputs"].get("rows")
+            if rows:
+                found.append({"step": "start", "about": item["about"], "ref": item["ref"]})
+                found.append({"step": "start_rows", "about": item["about"], "ref": rows})
     return found
 
 
@@ -256,29 +276,3 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
             "speakers": trait["speakers"],
         },
     }
-
-
-def incoming_is_new(store: Store) -> bool:
-    """Whether `annotations/incoming/` holds something that no night has used yet. Says what it found."""
-    objects = list(store.list("annotations/incoming/"))
-    if not objects:
-        print("annotations/incoming/ is empty: nothing to retrain on")
-        return False
-    used = json.loads(store.get(NIGHT_WATERMARK) or b"{}")
-    now = {item["key"]: item["etag"] for item in objects}
-    new = sorted(key for key, etag in now.items() if used.get(key) != etag)
-    print(f"{len(objects)} drop(s) in annotations/incoming/, {len(new)} new: {', '.join(new[:10]) or 'none'}")
-    return bool(new)
-
-
-def mark_incoming_used(pinned: Sequence[Result], store: Store) -> None:
-    """Move the watermark to the drops that the night's plan pinned; later drops stay new."""
-    ref = find(pinned, "incoming", "")
-    if ref is None:
-        return
-    folder = store.cache / "artifacts" / Ref.parse(str(ref)).digest
-    if not folder.is_dir():
-        store.cached(ref)
-    listing = json.loads((folder / "listing.json").read_text())
-    used = {listing["prefix"] + item["key"]: item["etag"] for item in listing["objects"]}
-    store.put(NIGHT_WATERMARK, json.dumps(used, indent=1, sort_keys=True).encode())

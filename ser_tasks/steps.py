@@ -136,6 +136,11 @@ def _rated(plan: Plan, about: str) -> Trait | Transfer:
     return next((other for other in trait.transfer if other.corpus == about), trait)
 
 
+def _no_tone(plan: Plan) -> str:
+    fits = (plan.config.cnn.fit, plan.config.wav2vec2.fit)
+    return "" if any(fit.tone_weight for fit in fits) else "no model has a head for a tone (fit.tone_weight)"
+
+
 def _no_probe(plan: Plan, about: str) -> str:
     if "probe" in plan.models:
         return ""
@@ -157,7 +162,13 @@ def validate_params(config: StudyConfig, corpus: str) -> dict[str, Any]:
 def split_params(config: StudyConfig, roster: Mapping[str, str | None]) -> dict[str, Any]:
     """`roster`: the training corpus's official speakers and their sexes."""
     emotion = config.emotion.model_dump(mode="json")
-    return {**emotion, "split": config.split.model_dump(mode="json"), "roster": dict(roster)}
+    how = {"split": config.split.model_dump(mode="json"), "roster": dict(roster), "policy": config.labels.policy}
+    return {**emotion, **how}
+
+
+def _split_needs(plan: Plan, about: str) -> Needs:
+    needs = {f"{step}/{corpus}": (step, corpus) for corpus in plan.config.emotion_corpora for step in ("scan", "pack")}
+    return needs | ({} if plan.config.labels.policy == "intended" else {"annotations?": ("annotations", "")})
 
 
 def _train_needs(plan: Plan, about: str) -> Needs:
@@ -166,9 +177,11 @@ def _train_needs(plan: Plan, about: str) -> Needs:
         "wav2vec2": plan.config.wav2vec2.encoder,
         "probe": plan.config.probe.encoder if plan.config.probe else "",
     }
+    if plan.config.nights.start == "champion":  # only a night pins one
+        needs |= {"start?": ("start", about), "start_rows?": ("start_rows", about)}
     fit = {"cnn": plan.config.cnn.fit, "wav2vec2": plan.config.wav2vec2.fit}.get(about)
     if fit and fit.tone_weight:
-        needs["ratings"] = ("ratings", "")
+        needs["ratings"] = ("tones", "")
     return needs | ({"encoder?": ("encoder", encoder[about])} if about in encoder else {})
 
 
@@ -176,15 +189,22 @@ def _train_params(plan: Plan, about: str) -> dict[str, Any]:
     config = plan.config
     params: dict[str, Any] = {"labels": config.emotion.labels, "seed": config.seed, "note": ""}
     if about == "cnn":
-        return params | config.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"}
+        return _learnt_from(config, params | config.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"})
     if about == "wav2vec2":
         settings = config.wav2vec2.model_dump(mode="json", exclude={"encoder", "pin"})
         name = config.wav2vec2.encoder
         title = "wav2vec2, small, random" if plan.wav2vec2_note else f"{name}, fine-tuned"
-        return params | settings | {"title": title, "note": plan.wav2vec2_note}
+        return _learnt_from(config, params | settings | {"title": title, "note": plan.wav2vec2_note})
     if about == "probe" and config.probe:
         return params | {"title": config.probe.title}
     return params | {"title": "log-mel mean and sd + logistic regression"}
+
+
+def _learnt_from(config: StudyConfig, params: dict[str, Any]) -> dict[str, Any]:
+    """With labels.policy votes, networks learn the distribution of the votes unless they are told how much of it."""
+    if config.labels.policy == "votes" and not params["fit"]["soft_weight"]:
+        params["fit"]["soft_weight"] = 1.0
+    return params
 
 
 def _evaluate_params(plan: Plan, about: str) -> dict[str, Any]:
@@ -344,9 +364,7 @@ STEPS: dict[str, Step] = {
         "Speakers to train, dev, gate and test, and the leakage audit, which stops the run on a leak.",
         3,
         "ser_tasks.builds.split:build",
-        needs=lambda plan, about: {
-            f"{step}/{corpus}": (step, corpus) for corpus in plan.config.emotion_corpora for step in ("scan", "pack")
-        },
+        needs=_split_needs,
         params=lambda plan, about: split_params(
             plan.config, plan.descriptions[plan.config.emotion.train_corpus]["speakers"]
         ),
@@ -465,11 +483,18 @@ STEPS: dict[str, Step] = {
     ),
     "ratings": Step(
         "Ratings of the trait, newest by utterance and annotator.",
-        1,
+        2,
         "ser_tasks.builds.ratings:build",
-        needs=lambda plan, about: {"raw": ("raw", _rated(plan, about).corpus), "incoming?": ("incoming", "")},
+        needs=lambda plan, about: {"raw": ("raw", _rated(plan, about).corpus), "annotations?": ("annotations", "")},
         params=lambda plan, about: {"trait": _trait(plan.config).name, "file": _rated(plan, about).ratings},
         left_out=_no_ratings,
+    ),
+    "tones": Step(
+        "Ratings of clips that training may see: what a second head learns from.",
+        1,
+        "ser_tasks.builds.ratings:build_tones",
+        needs=lambda plan, about: {"ratings": ("ratings", ""), "rows": ("rows", "fit")},
+        left_out=lambda plan, about: _no_ratings(plan, about) or _no_tone(plan),
     ),
     "prosody": Step(
         "Pitch, rate, level, brightness, voice quality and pauses of every clip of the trait corpus.",

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ser_tasks.annotations.intake import take_in
 from ser_tasks.artifact import git_commit
 from ser_tasks.config import load_config
+from ser_tasks.dataset import todays_dataset
 from ser_tasks.errors import BadInput, Skipped
 from ser_tasks.plan import accept, find, make_plan, read_plan
 from ser_tasks.records import airflow_link, read_output, summarise
@@ -27,7 +29,10 @@ def plan_trait(
     if study.trait is None:
         raise BadInput(f"ser_rudeness: the configuration {config} has no trait: take one that has, or add it there")
     store.probe()
-    results = make_plan(study, store, by, rebuild, only_trait=True)
+    for line in take_in(store, by).in_words():
+        print(line)
+    ratings = todays_dataset(study, store, by).ratings
+    results = make_plan(study, store, by, rebuild, ratings, only_trait=True)
     plan = read_plan(store, results)
     for note in plan.notes:
         print("note:", note)

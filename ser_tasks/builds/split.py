@@ -4,6 +4,7 @@ A table for each purpose, so that what trains never opens what decides or tests:
 and test.parquet.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from ser_tasks.data.split import (
     roles_of_speakers,
     wanted_roles,
 )
+from ser_tasks.data.targets import perceived
 from ser_tasks.errors import BadInput
 
 TABLES = {"fit": ("train", "dev"), "gate": ("gate",), "test": ("test",)}
@@ -31,7 +33,9 @@ SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: scan/<corpus>, pack/<corpus> (optional). Params: train_corpus, labels, across, split, roster.
+    """Inputs: scan/<corpus>, pack/<corpus> (optional), annotations (optional).
+
+    Params: train_corpus, labels, across, split, roster, policy (of labels).
 
     Raises:
         BadInput: The policy does not fit the corpus, a role lacks a class, or the audit finds a leak.
@@ -39,11 +43,16 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     how, train_corpus, roster = params["split"], params["train_corpus"], params["roster"]
     maps = {test["corpus"]: test["label_map"] for test in params["across"]}
     corpora = list(dict.fromkeys([train_corpus, *maps]))
-    manifests = {corpus: read_manifest(inputs[f"scan/{corpus}"] / "manifest.parquet") for corpus in corpora}
+    rated = pd.read_parquet(inputs["annotations"] / "ratings.parquet") if "annotations" in inputs else None
+    manifests = {
+        corpus: perceived(read_manifest(inputs[f"scan/{corpus}"] / "manifest.parquet"), rated, params["policy"])
+        for corpus in corpora
+    }
     roles = assign_roles(manifests[train_corpus], train_corpus, how, roster)
     split, left_out = make_split(manifests, train_corpus, params["labels"], maps, roles)
     refuse_empty_roles(split, corpora, params["labels"], wanted_roles(how))
     said = protocol(how, train_corpus, roster, split)
+    said |= {"labels": params["policy"], "evaluation": _evaluation(split)}
     audit = audit_split(split, _fingerprints(inputs, corpora), said["speaker_dependent"])
     if leaks := audit["leaks"]:
         raise BadInput(
@@ -69,6 +78,12 @@ def _variants(params: Mapping[str, Any], manifests: Mapping[str, pd.DataFrame], 
             rows, _ = make_split(only, train_corpus, params["labels"], {test["corpus"]: label_map}, roles)
             found.append(rows[COLUMNS].assign(variant=name))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def _evaluation(split: pd.DataFrame) -> str:
+    """Names what is decided and reported on: it differs as soon as a clip or a label of gate or test does."""
+    judged = split.loc[split["role"].isin(["gate", "test"]), ["corpus", "utterance_id", "label", "role"]]
+    return hashlib.sha256(judged.sort_values(["corpus", "utterance_id"]).to_csv(index=False).encode()).hexdigest()[:12]
 
 
 def _fingerprints(inputs: Mapping[str, Path], corpora: list[str]) -> pd.DataFrame | None:

@@ -17,7 +17,7 @@ from ser_tasks.data.ratings import mean_ratings
 from ser_tasks.data.votes import HEARD, vote_counts
 from ser_tasks.errors import BadInput
 from ser_tasks.live import history_file
-from ser_tasks.models.files import ModelSpec, build_model, save_model
+from ser_tasks.models.files import ModelSpec, build_model, load_model, save_model
 from ser_tasks.training.checkpoints import Checkpoints
 from ser_tasks.training.fit import EpochMetrics, Examples, FitOptions, fit
 
@@ -74,6 +74,8 @@ def _train(
         if on_epoch:
             on_epoch(asdict(metrics))
 
+    if "start" in inputs:
+        _start_from(inputs, model, spec, speakers)
     with unpacked(inputs["audio"], speakers) as audio:
         history = fit(
             model,
@@ -87,6 +89,23 @@ def _train(
         )
     save_model(out, model, spec)
     (out / "history.jsonl").write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
+
+
+def _start_from(inputs: Mapping[str, Path], model: torch.nn.Module, spec: ModelSpec, speakers: Sequence[str]) -> None:
+    """Give a model the weights of an earlier one, unless that one has learnt from speakers who now test it."""
+    earlier, its = load_model(inputs["start"])
+    if list(its.labels) != list(spec.labels):
+        raise BadInput("training: the champion has other labels: set nights.start to encoder")
+    heard = {speaker for part in rows_to_fit(inputs["start_rows"]) for speaker in part["speaker_id"]}
+    if strangers := sorted(heard - set(speakers)):
+        raise BadInput(
+            f"training: the champion has learnt from {', '.join(strangers[:5])}, who do not train today: "
+            "its results on them would mean nothing; set nights.start to encoder"
+        )
+    try:
+        model.load_state_dict(earlier.state_dict())
+    except RuntimeError as error:
+        raise BadInput("training: the champion is another network: set nights.start to encoder") from error
 
 
 def _examples(

@@ -10,7 +10,7 @@ import pandas as pd
 from ser_tasks.errors import BadInput
 
 ROLES = ("train", "dev", "gate", "test")
-COLUMNS = ["utterance_id", "corpus", "speaker_id", "sha256", "sentence_id", "sex", "session", "label", "role"]
+COLUMNS = ["utterance_id", "corpus", "speaker_id", "sha256", "sentence_id", "sex", "session", "votes", "label", "role"]
 """Of every table of a split, all of them text."""
 TAINT = "speaker-dependent split: the same people are in train and test; not comparable with speaker-disjoint results"
 UNUSABLE = {"same audio, other label": "conflicting labels on the same audio", "no sound": "digital silence"}

@@ -20,9 +20,6 @@ def load_suite(name: str, bounds: Validation) -> dict[str, Any]:
         BadInput: There is no such suite, or it names a bound that the configuration does not have.
     """
     path = expectations_folder() / f"{name}.json"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
-        raise BadInput(f"validation: {path} does not exist; in {path.parent} there are: {known}")
     values = bounds.model_dump()
 
     def fill(node: Any) -> Any:
@@ -34,5 +31,15 @@ def load_suite(name: str, bounds: Validation) -> dict[str, Any]:
             return {key: fill(value) for key, value in node.items()}
         return [fill(value) for value in node] if isinstance(node, list) else node
 
-    filled: dict[str, Any] = fill(json.loads(path.read_text(encoding="utf-8")))
+    filled: dict[str, Any] = fill(read_suite(name))
     return filled
+
+
+def read_suite(name: str) -> dict[str, Any]:
+    """A suite as it is written. Raises BadInput when there is none of that name."""
+    path = expectations_folder() / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
+        raise BadInput(f"validation: {path} does not exist; in {path.parent} there are: {known}")
+    suite: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return suite

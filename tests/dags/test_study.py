@@ -196,9 +196,9 @@ def test_the_trigger_form_refuses_what_is_out_of_range(study_env: dict[str, str]
 def test_a_night_without_new_annotations_skips(study_env: dict[str, str]) -> None:
     result = run_dag(study_env, "ser_nightly_retrain", {})
     assert result["state"] == "success"
-    assert result["tasks"]["new_annotations"] == "success"
-    assert {state for name, state in result["tasks"].items() if name != "new_annotations"} == {"skipped"}
-    assert "annotations/incoming/ is empty" in result["log"]
+    assert result["tasks"]["intake"] == "success"
+    assert {state for name, state in result["tasks"].items() if name != "intake"} == {"skipped"}
+    assert "nothing new since the last night: skipped" in result["log"]
 
 
 def emodb_archive(folder: Path, archive: Path) -> None:

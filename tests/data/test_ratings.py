@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ser_tasks.data.ratings import mean_ratings, read_ratings
@@ -11,10 +12,13 @@ HEAD = "utterance_id,annotator_id,trait,rating,scale,created_at,source\n"
 
 
 def test_the_newest_rating_of_an_annotator_wins(tmp_path: Path) -> None:
-    old, new = tmp_path / "b.csv", tmp_path / "a.csv"
-    old.write_text(HEAD + "u,a1,rudeness,1,1-5,2026-01-01,x\nu,a2,rudeness,2,1-5,2026-01-01,x\n", encoding="utf-8-sig")
-    new.write_text(HEAD + "u,a1,rudeness,5,1-5,2026-02-01,x\nu,a1,warmth,3,1-5,2026-03-01,x\n")
-    ratings = read_ratings([new, old], "rudeness")
+    own = tmp_path / "own.csv"
+    own.write_text(HEAD + "u,a1,rudeness,1,1-5,2026-01-01,x\nu,a2,rudeness,2,1-5,2026-03-01,x\n", encoding="utf-8-sig")
+    dropped = pd.DataFrame(
+        [("u", "a1", "rudeness", 5.0, "2026-02-01T00:00:00.000000Z"), ("u", "a2", "rudeness", 4.0, "")],
+        columns=["utterance_id", "annotator_id", "trait", "rating", "created_at"],
+    )
+    ratings = read_ratings(own, "rudeness", dropped)
     assert list(ratings["rating"]) == [5, 2]
     assert mean_ratings(ratings).loc[0, "mean"] == 3.5
 
@@ -31,4 +35,4 @@ def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "r.csv"
     path.write_text(text)
     with pytest.raises(BadInput, match=message):
-        read_ratings([path], "rudeness")
+        read_ratings(path, "rudeness")

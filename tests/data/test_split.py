@@ -65,6 +65,7 @@ def manifest_of(corpus: str, rows: list[Row]) -> pd.DataFrame:
             "sentence_id": "s1",
             "session": [str(int(speaker) % 4 + 1) for speaker, _ in rows],
             "known_issue": pd.Series(None, index=range(len(rows)), dtype="str"),
+            "votes": pd.Series(None, index=range(len(rows)), dtype="str"),
             "sha256": [hashlib.sha256(f"{corpus}{i}".encode()).hexdigest() for i in ids],
         }
     )
@@ -314,7 +315,7 @@ def run(tmp_path: Path, frames: dict[str, pd.DataFrame], roster: dict[str, str |
     out = tmp_path / "split"
     out.mkdir()
     params = {
-        "train_corpus": first, "labels": LABELS, "roster": roster, "split": how(**split),
+        "train_corpus": first, "labels": LABELS, "roster": roster, "split": how(**split), "policy": "intended",
         "across": [{"corpus": name, "label_map": {}} for name in others],
     }  # fmt: skip
     build({f"scan/{name}": scanned(tmp_path / name, frame) for name, frame in frames.items()}, params, out)
@@ -375,3 +376,35 @@ def test_a_leak_stops_the_step_and_is_named(tmp_path: Path) -> None:
         BadInput, match=r"1 leak\(s\).*00-angry-0 of a \(train, angry\), 00-angry-0 of b \(test, angry\)"
     ):
         run(tmp_path, frames, {}, policy="speakers", speakers=lists)
+
+
+def test_dropped_emotions_become_targets_and_name_a_new_version_of_the_evaluation(tmp_path: Path) -> None:
+    frame, roster = manifest("a", 40), {f"{n:02d}": ("male", "female")[n % 2] for n in range(40)}
+    (tmp_path / "plain").mkdir()
+    plain = run(tmp_path / "plain", {"a": frame}, roster)
+    before = {name: pd.read_parquet(plain / f"{name}.parquet") for name in ("fit", "gate", "test")}
+
+    def relabelled(name: str, table: str, policy: str) -> Path:
+        row = before[table].iloc[0]
+        other = next(label for label in LABELS if label != row["label"])
+        folder = tmp_path / name
+        (folder / "ratings").mkdir(parents=True)
+        rated = pd.DataFrame([(row["utterance_id"], "emotion", other)], columns=["utterance_id", "trait", "label"])
+        rated.to_parquet(folder / "ratings" / "ratings.parquet")
+        out = folder / "split"
+        out.mkdir()
+        params = {
+            "train_corpus": "a", "labels": LABELS, "roster": roster, "split": how(), "policy": policy, "across": [],
+        }  # fmt: skip
+        build({"scan/a": scanned(folder / "a", frame), "annotations": folder / "ratings"}, params, out)
+        return out
+
+    said = {}
+    for name, table, policy in (("1", "fit", "majority"), ("2", "test", "votes"), ("3", "test", "intended")):
+        out = relabelled(name, table, policy)
+        changed = [part for part in before if not pd.read_parquet(out / f"{part}.parquet").equals(before[part])]
+        assert changed == ([] if policy == "intended" else [table])
+        said[name] = json.loads((out / "protocol.json").read_text())["evaluation"]
+    first = json.loads((plain / "protocol.json").read_text())["evaluation"]
+    assert said["1"] == said["3"] == first
+    assert said["2"] != first

@@ -78,7 +78,7 @@ def test_every_expectation_has_a_severity_and_a_rule_of_its_own_in_words() -> No
 def test_a_suite_that_is_not_there_or_names_an_unknown_bound_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BadInput, match=r"nonesuch\.json does not exist.*there are: corpus"):
+    with pytest.raises(BadInput, match=r"nonesuch\.json does not exist.*there are: annotations, corpus"):
         load_suite("nonesuch", Validation())
     (tmp_path / "odd.json").write_text('{"name": "odd", "tables": {"corpus": [{"kwargs": {"a": {"$bound": "most"}}}]}}')
     monkeypatch.setattr("ser_tasks.data.suites.expectations_folder", lambda: tmp_path)

@@ -1,0 +1,285 @@
+"""Nights through the real scheduler, on the embedded stack with corpora and models in small."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.stack import objects, ports, services, supervise
+from include.stack.airflow import Airflow
+from include.stack.layout import CHECKOUT, Layout, State
+from ser_tasks.annotations.ledger import Drop
+from ser_tasks.corpora.demo import make_demo_corpora
+
+DAG = "ser_nightly_retrain"
+PREFERRED = {
+    "airflow": 38080,
+    "mlflow": 35000,
+    "s3": 38333,
+    "s3_master": 39333,
+    "s3_volume": 39340,
+    "s3_filer": 38888,
+    "s3_admin": 39350,
+}
+HEAD = "utterance_id,annotator_id,trait,rating,scale,created_at,source\n"
+ENDED = ("success", "failed")
+
+
+@dataclass
+class Nights:
+    """A running stack and what tests do with it."""
+
+    layout: Layout
+    state: State
+    airflow: Airflow
+    corpora: dict[str, Path]
+    clips: list[str]
+    table: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def client(self) -> Any:
+        return objects.s3_client(self.state)
+
+    def drop(self, name: str, text: str) -> None:
+        self.client.put_object(Bucket="ser", Key=f"annotations/incoming/{name}", Body=text.encode())
+
+    def read(self, key: str) -> Any:
+        return json.loads(self.client.get_object(Bucket="ser", Key=key)["Body"].read())
+
+    def start(self) -> str:
+        run_id = f"night_{time.time_ns()}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": {}}
+        self.airflow.call("POST", f"dags/{DAG}/dagRuns", json=body)
+        return run_id
+
+    def wait(self, run_id: str, seconds: float = 600) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while (run := self.airflow.run(DAG, run_id))["state"] not in ENDED:
+            assert time.monotonic() < deadline, f"{run_id} has not ended: {run}"
+            time.sleep(0.5)
+        return run
+
+    def night(self, what: str) -> dict[str, Any]:
+        """Run a night; gives its state, note, tasks (id and index to state), object and seconds of work."""
+        return self.outcome(self.start(), what)
+
+    def outcome(self, run_id: str, what: str) -> dict[str, Any]:
+        run = self.wait(run_id)
+        tasks = self.airflow.tasks(DAG, run_id)
+        names = {f"{t['task_id']}[{t['map_index']}]" if t["map_index"] >= 0 else t["task_id"]: t for t in tasks}
+        ends = [datetime.fromisoformat(run[key]) for key in ("start_date", "end_date")]
+        found = {
+            "state": run["state"],
+            "note": run["note"] or "",
+            "tasks": {name: task["state"] for name, task in names.items()},
+            "night": self.read(f"nights/{run_id}.json"),
+            "seconds": (ends[1] - ends[0]).total_seconds(),
+            "run_id": run_id,
+        }
+        if found["state"] == "failed":
+            bad = [t for t in tasks if t["state"] == "failed"]
+            print("\n".join(line for t in bad for line in [t["task_id"], *self.airflow.log(t, 30)]))
+        row = {"dropped": what, "outcome": found["night"]["outcome"], "seconds": round(found["seconds"], 1),
+               "bytes": found["night"].get("bytes", 0)}  # fmt: skip
+        self.table.append(row)
+        print(json.dumps(row))
+        return found
+
+    def record(self, run_id: str) -> Any:
+        return self.read(f"runs/{DAG}/{run_id}.json")
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
+    folder = tmp_path_factory.mktemp("nights")
+    layout = Layout(local=folder / "local", dags=CHECKOUT / "dags", preferred_ports=ports.choose(PREFERRED, {}))
+    usual = services.settings
+
+    def settings(layout: Layout, state: State) -> dict[str, str]:
+        small = {"SER_CONFIGS": str(CHECKOUT / "tests" / "configs"), "SER_NIGHTLY_CONFIG": "nights"}
+        return usual(layout, state) | small | {"HF_HUB_OFFLINE": "1"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "settings", settings)
+        try:
+            state = supervise.up(layout)
+            corpora = make_demo_corpora(folder / "demo", crema_d_actors=6, ravdess_actors=1, iemocap_sessions=3)
+            client = objects.s3_client(state)
+            for actor in range(1001, 1006):
+                upload(client, corpora["demo_crema_d"], actor)
+            objects.upload_folder(client, corpora["demo_iemocap"], "ser", "raw/demo_iemocap")
+            clips = sorted(path.stem for path in corpora["demo_crema_d"].rglob("*.wav"))
+            airflow = Airflow(state)
+            wait_for_dag(airflow)
+            yield Nights(layout, state, airflow, corpora, clips)
+        finally:
+            supervise.down(layout)
+
+
+def upload(client: Any, folder: Path, actor: int) -> None:
+    """The side files and one actor's clips of the demo's CREMA-D."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and (path.suffix != ".wav" or path.name.startswith(str(actor))):
+            key = f"raw/demo_crema_d/{path.relative_to(folder).as_posix()}"
+            client.put_object(Bucket="ser", Key=key, Body=path.read_bytes())
+
+
+def wait_for_dag(airflow: Airflow) -> None:
+    deadline = time.monotonic() + 120
+    while not airflow.call("GET", f"dags/{DAG}", missing_ok=True):
+        assert time.monotonic() < deadline, airflow.call("GET", "importErrors")
+        time.sleep(0.5)
+    airflow.call("PATCH", f"dags/{DAG}", json={"is_paused": False})
+    # Switched on, the schedule makes the night that was due last.
+    time.sleep(5)
+    for run in airflow.call("GET", f"dags/{DAG}/dagRuns")["dag_runs"]:
+        while airflow.run(DAG, run["dag_run_id"])["state"] not in ENDED:
+            time.sleep(1)
+
+
+def rows(clips: list[str], rating: int, day: int, annotator: str = "a1") -> str:
+    return "".join(f"{clip},{annotator},rudeness,{rating},1-5,2026-01-{day:02d}T00:00:00Z,test\n" for clip in clips)
+
+
+def new_versions(found: dict[str, Any]) -> set[str]:
+    return {item["name"] for item in found["night"].get("registered", []) if item["new"]}
+
+
+def test_first_night_then_skip_then_a_drop_then_the_same_again(nights: Nights) -> None:
+    first = nights.night("nothing; the first night")
+    if first["night"]["outcome"] == "skipped":  # the schedule's own run came before
+        assert "nothing new" in first["note"]
+    skipped = nights.night("nothing")
+    assert skipped["state"] == "success"
+    assert skipped["night"]["outcome"] == "skipped"
+    assert "nothing new since the last night: skipped" in skipped["note"]
+    assert {state for name, state in skipped["tasks"].items() if name != "intake"} == {"skipped"}
+    assert skipped["seconds"] < 30
+
+    train = nights.clips[:72]
+    nights.drop("one.csv", HEAD + rows(train, 4, 1) + rows(train[:20], 2, 1, "a2"))
+    trained = nights.night("92 good ratings")
+    assert trained["state"] == "success"
+    assert trained["night"]["outcome"] == "trained"
+    assert "ser-wav2vec2" in new_versions(trained)
+    assert "agreement on rudeness" in trained["note"]
+    assert trained["night"]["bytes"] > 0
+
+    nights.drop("the same.csv", HEAD + rows(train, 4, 1) + rows(train[:20], 2, 1, "a2"))
+    again = nights.night("the same under another name")
+    assert again["night"]["outcome"] == "skipped"
+    assert "the same as one.csv, changes nothing" in again["note"]
+
+
+def kill_task(nights: Nights, run_id: str, task_id: str) -> None:
+    """SIGKILL the process of a task's first try, as soon as it runs."""
+    deadline = time.monotonic() + 400
+    while True:
+        assert time.monotonic() < deadline, f"{task_id} of {run_id} never ran"
+        (task,) = [t for t in nights.airflow.tasks(DAG, run_id) if t["task_id"] == task_id] or [{"state": ""}]
+        if task["state"] == "running" and task["pid"]:
+            time.sleep(1)
+            os.kill(task["pid"], signal.SIGKILL)
+            return
+        assert task["state"] not in ENDED, f"{task_id} ended before it could be killed"
+        time.sleep(0.2)
+
+
+@pytest.mark.prove
+def test_a_drop_with_bad_rows_lists_them_and_the_night_goes_on(nights: Nights) -> None:
+    text = HEAD + rows(nights.clips[:5], 1, 2, "a3") + "u,a1,rudeness,9,1-5,,x\nu,,rudeness,3,1-5,,x\n"
+    nights.drop("bad rows.csv", text)
+    found = nights.night("5 good rows, 2 bad ones")
+    assert found["night"]["outcome"] == "trained"
+    ledger = nights.read("refs/annotations.json")["ledger"].split("/")
+    (drop,) = [Drop(**item) for item in read_blob(nights, *ledger[:2], "ledger.json") if item["name"] == "bad rows.csv"]
+    assert (drop.accepted, drop.listed) == (5, 2)
+
+
+@pytest.mark.prove
+def test_corrections_train_anew(nights: Nights) -> None:
+    nights.drop("corrections.csv", HEAD + rows(nights.clips[:10], 1, 3))
+    found = nights.night("10 corrections")
+    assert "ser-wav2vec2" in new_versions(found)
+
+
+@pytest.mark.prove
+def test_a_new_speaker_moves_nobody_and_adds_one_shard(nights: Nights) -> None:
+    before = last_record(nights)
+    upload(nights.client, nights.corpora["demo_crema_d"], 1006)
+    found = nights.night("a new speaker's 36 clips")
+    assert found["night"]["outcome"] == "trained"
+    after = nights.record(found["run_id"])
+    roles = [read_step(nights, record, "split", "", "roles.json")["demo_crema_d"] for record in (before, after)]
+    assert roles[1].keys() - roles[0].keys() == {"1006"}
+    assert {name: roles[1][name] for name in roles[0]} == roles[0]
+    packed = [files_of(nights, record, "pack", "demo_crema_d") for record in (before, after)]
+    shards = [{f["sha256"] for f in files if f["name"] != "fingerprints.parquet"} for files in packed]
+    assert shards[0] <= shards[1]
+    assert len(shards[1] - shards[0]) == 1
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("task_id", ["intake", "train_wav2vec2"])
+def test_killed_tasks_are_run_again_and_nothing_is_lost_or_doubled(nights: Nights, task_id: str) -> None:
+    day = {"intake": 5, "train_wav2vec2": 6}[task_id]
+    nights.drop(f"kill at {task_id}.csv", HEAD + rows(nights.clips[:30], 3 + day % 2, day))
+    version = nights.read("refs/annotations.json")["version"]
+    run_id = nights.start()
+    kill_task(nights, run_id, task_id)
+    found = nights.outcome(run_id, f"30 corrections, SIGKILL at {task_id}")
+    assert found["state"] == "success"
+    assert nights.read("refs/annotations.json")["version"] == version + 1
+    registered = [item for item in found["night"]["registered"] if item["name"] == "ser-wav2vec2"]
+    assert len(registered) == 1
+    assert registered[0]["new"]
+    assert nights.night("nothing, after the kill")["night"]["outcome"] == "skipped"
+
+
+@pytest.mark.prove
+def test_of_two_at_once_one_waits(nights: Nights) -> None:
+    nights.drop("two at once.csv", HEAD + rows(nights.clips[:3], 5, 8))
+    runs = [nights.start(), nights.start()]
+    found = [nights.outcome(run_id, "3 corrections, two nights at once") for run_id in runs]
+    assert [item["night"]["outcome"] for item in found] == ["trained", "skipped"]
+
+
+@pytest.mark.prove
+def test_the_page_has_every_night(nights: Nights) -> None:
+    pages = keys(nights, "artifacts/nights/")
+    assert pages
+    print(json.dumps(nights.table, indent=1))
+
+
+def keys(nights: Nights, prefix: str) -> list[str]:
+    found = nights.client.list_objects_v2(Bucket="ser", Prefix=prefix).get("Contents", [])
+    return [item["Key"] for item in found]
+
+
+def last_record(nights: Nights) -> Any:
+    records = [nights.read(key) for key in keys(nights, f"runs/{DAG}/")]
+    return max(records, key=lambda record: record["written_at"])
+
+
+def files_of(nights: Nights, record: Any, step: str, about: str) -> list[dict[str, Any]]:
+    (ref,) = [item["ref"] for item in record["steps"] if (item["step"], item["about"]) == (step, about)]
+    kind, key, _ = ref.split("/")
+    return list(nights.read(f"artifacts/{kind}/{key}/manifest.json")["files"])
+
+
+def read_step(nights: Nights, record: Any, step: str, about: str, name: str) -> Any:
+    (file,) = [item for item in files_of(nights, record, step, about) if item["name"] == name]
+    return nights.read(f"blobs/sha256/{file['sha256']}")
+
+
+def read_blob(nights: Nights, kind: str, key: str, name: str) -> Any:
+    files = nights.read(f"artifacts/{kind}/{key}/manifest.json")["files"]
+    (file,) = [item for item in files if item["name"] == name]
+    return nights.read(f"blobs/sha256/{file['sha256']}")
