@@ -1,4 +1,4 @@
-"""Fine-tuning as transformers' audio-classification example does it: the naive side of the benchmark `train_wav2vec2`."""
+"""Fine-tuning as transformers' audio-classification example does it: the naive side of `train_wav2vec2`."""
 
 import tempfile
 import time
