@@ -164,7 +164,8 @@ def log_of_uses(path: Path, entry: Mapping[str, object]) -> None:
     """Append what a use of the test speakers gave, however it came out: with commit and date."""
     git = ["git", "-C", str(path.parent)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", f":!{path.name}"]
+    changed = subprocess.run(status, capture_output=True, text=True, check=True)
     about = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip() + ("+changes" if changed.stdout.strip() else ""),

@@ -1,4 +1,7 @@
-"""`memory`: peak resident memory of training the CNN on a corpus of CREMA-D's size, on a CPU."""
+"""`memory`: peak resident memory of training the CNN on a corpus of CREMA-D's size, on a CPU, in a process of its own.
+
+One epoch of it: every later one takes the same. The memory map counts as far as it is resident.
+"""
 
 import resource
 import subprocess

@@ -14,7 +14,10 @@ RATE_HZ = 16_000
 
 
 class MelDataset(Dataset[Any]):
-    """Decodes the file and takes the log-mel spectrogram by librosa, for every item that is asked for."""
+    """Decodes the file and takes the log-mel spectrogram by librosa, for every item that is asked for.
+
+    Windows of 25 ms every 10 ms, normalised per clip: the features that our network takes, so that it is the same one.
+    """
 
     def __init__(self, clips: list[tuple[Path, int]], n_mels: int) -> None:
         self.clips, self.n_mels = clips, n_mels
@@ -25,8 +28,12 @@ class MelDataset(Dataset[Any]):
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         path, label = self.clips[i]
         samples, _ = librosa.load(path, sr=RATE_HZ)
-        mel = librosa.feature.melspectrogram(y=samples, sr=RATE_HZ, n_fft=512, hop_length=160, n_mels=self.n_mels)
-        return torch.from_numpy(np.log(mel + 1e-6).astype(np.float32)), label
+        mel = librosa.feature.melspectrogram(
+            y=samples, sr=RATE_HZ, n_fft=400, hop_length=160, n_mels=self.n_mels, fmin=50, center=False
+        )
+        log_mel = np.log(np.maximum(mel, 1e-8))
+        log_mel = (log_mel - log_mel.mean()) / log_mel.std()
+        return torch.from_numpy(log_mel.astype(np.float32)), label
 
 
 def collate(items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,6 +51,7 @@ def train(
     data: tuple[list[tuple[Path, int]], list[tuple[Path, int]]],
     n_mels: int,
     batch_size: int,
+    learning_rate: float,
     epochs: int,
     on_epoch: Callable[[float], None],
 ) -> None:
@@ -55,6 +63,7 @@ def train(
         data: Train and dev clips.
         n_mels: Bins.
         batch_size: Clips.
+        learning_rate: The highest.
         epochs: Passes.
         on_epoch: Takes the dev UAR.
     """
@@ -62,8 +71,8 @@ def train(
         DataLoader(MelDataset(clips, n_mels), batch_size=batch_size, shuffle=not i, collate_fn=collate)
         for i, clips in enumerate(data)
     ]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=epochs * len(loaders[0]))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=epochs * len(loaders[0]))
     for _ in range(epochs):
         model.train()
         for mels, lengths, targets in loaders[0]:
