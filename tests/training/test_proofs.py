@@ -58,8 +58,9 @@ def regression_uar(features: NDArray[Any], targets: NDArray[Any], tested: NDArra
 class LayerSum(nn.Module):
     """A learned weighted sum of a frozen encoder's layers and a linear layer, on each layer's statistics over time.
 
-    The mean of a sum over layers is the sum of the layers' means: with means alone this is `Wav2Vec2Classifier` with
-    `layers: weighted` and every layer frozen, without the encoder's share of the work.
+    The mean of a sum over layers is the sum of the layers' means: on plain means this is `Wav2Vec2Classifier` with
+    `layers: weighted` and every layer frozen, without the encoder's share of the work. The proof below gives it the
+    standard deviations too, as the linear probe has them, and standardises each layer.
     """
 
     def __init__(self, layers: int, size: int, classes: int) -> None:
