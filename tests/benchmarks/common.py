@@ -5,10 +5,13 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,8 +20,10 @@ import soundfile
 import soxr
 
 from ser_tasks.audio.decode import SAMPLE_RATE_HZ, decode, to_int16
+from ser_tasks.audio.packed import PackedAudio, write_packed
 from ser_tasks.audio.shards import Clip, write_shards
 from ser_tasks.corpora.source import open_source
+from ser_tasks.training.examples import Examples
 from tests.conftest import SHARED_CORPORA
 
 CACHE = Path(tempfile.gettempdir()) / f"ser-benchmarks-{os.getuid()}"
@@ -124,3 +129,46 @@ def finish(
         )
     )
     return 0 if held else 1
+
+
+def ravdess_clips() -> list[tuple[Path, int, int]]:
+    """(file, actor 1-24, emotion 0-7) of every clip of the real RAVDESS."""
+    paths = sorted((SHARED_CORPORA / "ravdess").glob("Actor_*/*.flac"))
+    if not paths:
+        sys.exit(f"benchmark: {SHARED_CORPORA / 'ravdess'} is absent (set SER_TEST_CORPORA)")
+    return [(path, int(path.stem[-2:]), int(path.stem[6:8]) - 1) for path in paths]
+
+
+def ravdess_examples(actors: Iterable[int], audio: PackedAudio) -> Examples:
+    """The clips of some actors, of `packed_ravdess`."""
+    wanted = set(actors)
+    clips = [(path, actor, emotion) for path, actor, emotion in ravdess_clips() if actor in wanted]
+    return Examples(audio, [(audio.index_of(path.stem), emotion) for path, _, emotion in clips])
+
+
+def pack_ravdess(folder: Path) -> PackedAudio:
+    """Decode the real RAVDESS to 16 kHz mono, as the step `pack` and its unpacking do."""
+    with ThreadPoolExecutor(2) as pool:
+        samples = pool.map(lambda clip: (clip[0].stem, to_int16(decode(clip[0]).samples)), ravdess_clips())
+        write_packed(folder, samples)
+    return PackedAudio.open(folder)
+
+
+def packed_ravdess() -> PackedAudio:
+    """The same, made once."""
+    folder = CACHE / "ravdess_packed"
+    return PackedAudio.open(folder) if (folder / "index.json").is_file() else pack_ravdess(folder)
+
+
+def log_of_uses(path: Path, entry: Mapping[str, object]) -> None:
+    """Append what a use of the test speakers gave, however it came out: with commit and date."""
+    git = ["git", "-C", str(path.parent)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", f":!{path.name}"]
+    changed = subprocess.run(status, capture_output=True, text=True, check=True)
+    about = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip() + ("+changes" if changed.stdout.strip() else ""),
+    }
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**about, **entry}) + "\n")
