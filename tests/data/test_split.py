@@ -316,7 +316,7 @@ def run(tmp_path: Path, frames: dict[str, pd.DataFrame], roster: dict[str, str |
     out.mkdir()
     params = {
         "train_corpus": first, "labels": LABELS, "roster": roster, "split": how(**split), "policy": "intended",
-        "across": [{"corpus": name, "label_map": {}} for name in others],
+        "across": [{"corpus": name, "label_map": {}, "variants": {}} for name in others],
     }  # fmt: skip
     build({f"scan/{name}": scanned(tmp_path / name, frame) for name, frame in frames.items()}, params, out)
     return out
