@@ -18,6 +18,7 @@ from include.stack.layout import CHECKOUT, Layout, State
 from ser_tasks.annotations.ledger import Drop
 from ser_tasks.corpora.demo import make_demo_corpora
 
+pytestmark = pytest.mark.timeout(3600)  # a night is a whole study, and may share its cores
 DAG = "ser_nightly_retrain"
 PREFERRED = {
     "airflow": 38080,
@@ -59,7 +60,7 @@ class Nights:
         self.airflow.call("POST", f"dags/{DAG}/dagRuns", json=body)
         return run_id
 
-    def wait(self, run_id: str, seconds: float = 600) -> dict[str, Any]:
+    def wait(self, run_id: str, seconds: float = 1500) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while (run := self.airflow.run(DAG, run_id))["state"] not in ENDED:
             assert time.monotonic() < deadline, f"{run_id} has not ended: {run}"
