@@ -95,7 +95,7 @@ class Review:
         return tags[registry.REVIEW], tags[registry.REVIEWER], tags[registry.REASON]
 
 
-def until(true: Callable[[], bool], otherwise: str, seconds: float = 180) -> None:
+def until(true: Callable[[], bool], otherwise: str, seconds: float = 420) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, otherwise
@@ -236,6 +236,7 @@ def test_any_version_is_promoted_and_the_champion_rolled_back_and_a_run_done_aga
     assert review.aliases() == {"champion": first, "previous": second, "challenger": third}
 
 
+@pytest.mark.prove
 def test_a_promotion_whose_worker_is_killed_between_the_aliases_is_ended_by_the_retry(review: Review) -> None:
     first, second = review.challenger(), review.challenger()
     registry.promote(review.name, first, "ann", "first")
