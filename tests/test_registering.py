@@ -7,6 +7,7 @@ import mlflow
 import pandas as pd
 import pytest
 
+from ser_tasks.model_card import Card
 from ser_tasks.models.files import ModelSpec, build_model, save_model
 from ser_tasks.tracking import Training, register_training
 
@@ -25,12 +26,20 @@ def training(tmp_path: Path) -> Training:
     scan.mkdir()
     row = {"utterance_id": "u", "speaker_id": "s", "emotion": "sad", "duration_s": 1.0}
     pd.DataFrame([row]).to_parquet(scan / "manifest.parquet")
+    calibration = {"temperature": 1.0, "ece": {"as_is": ESTIMATE, "scaled": ESTIMATE}}
     metrics = {"corpus": "c", "relation": "within", "clips": 1, "speakers": 1} | dict.fromkeys(
         ("uar", "accuracy", "macro_f1"), ESTIMATE
     )
+    metrics |= {"classes": [{"label": "sad"}], "chance_uar": 0.5, "variants": [], "slices": [], "interval": "95 %"}
+    metrics |= {"calibration": calibration}
+    card = Card(
+        name="ser-killed", key="k" * 64, title="small", note="", synthetic=[], metrics=[metrics],
+        licences={"c": "CC BY-NC-SA 4.0"}, digests={"c": "d" * 64}, gate=None, known_issues=[], shown=1, links={},
+    )  # fmt: skip
     return Training(
         name="ser-killed", experiment="killed", key="k" * 64, folder=tmp_path, params={}, history=[], metrics=[metrics],
-        datasets={"c": (scan, "d" * 64)}, pictures=[], config={}, tags={"ser.key": "k" * 64, "ser.data": "synthetic"},
+        datasets={"c": (scan, "d" * 64)}, pictures=[], config={}, card=card,
+        tags={"ser.key": "k" * 64, "ser.data": "synthetic", "ser.test": "t"},
     )  # fmt: skip
 
 
@@ -51,7 +60,10 @@ def test_killed_before_the_alias_the_next_try_gives_it_and_makes_no_second_versi
     assert not client.get_registered_model("ser-killed").aliases
     second = register_training(training)
     assert (second["version"], second["new"]) == (1, True)
-    assert client.get_model_version_by_alias("ser-killed", "challenger").version in (1, "1")
+    version = client.get_model_version_by_alias("ser-killed", "challenger")
+    assert version.version in (1, "1")
+    assert "not free for commercial use" in version.description
+    assert "1 version of ser-killed so far was measured on these test speakers" in version.description
     client.delete_registered_model_alias("ser-killed", "challenger")  # a person refused it
     assert register_training(training) == {**second, "new": False}
     assert not client.get_registered_model("ser-killed").aliases
