@@ -85,7 +85,9 @@ def mlflow_url(parts: tuple[Layout, State], seaweedfs: dict[str, str]) -> Iterat
 
 
 @pytest.fixture
-def make_store(seaweedfs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Store]:
+def make_store(
+    seaweedfs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Store]]:
     """Gives stores on one fresh bucket, each with a cache of its own."""
     bucket = f"test-{uuid.uuid4().hex[:12]}"
     for name, value in seaweedfs.items():
@@ -99,8 +101,11 @@ def make_store(seaweedfs: dict[str, str], tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("SER_CACHE_DIR", str(tmp_path / f"cache{next(caches)}"))
         return Store.from_env()
 
-    make().client.create_bucket(Bucket=bucket)
-    return make
+    client = make().client
+    client.create_bucket(Bucket=bucket)
+    yield make
+    # Every bucket holds a volume, and a disk has few: SeaweedFS has a volume for each free GB.
+    client.delete_bucket(Bucket=bucket)
 
 
 @pytest.fixture

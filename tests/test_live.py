@@ -36,7 +36,6 @@ def test_a_retry_continues_the_run_in_mlflow_and_logs_no_epoch_twice(
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
-    mlflow.set_tracking_uri(mlflow_url)
     client = mlflow.MlflowClient()
     with pytest.raises(KeyboardInterrupt), stream("live", "ser-cnn", KEY) as log:
         for number in (1, 2):
@@ -58,12 +57,9 @@ def test_a_retry_continues_the_run_in_mlflow_and_logs_no_epoch_twice(
 def test_training_goes_on_without_mlflow(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import mlflow
-
     monkeypatch.setenv("SER_LIVE_DIR", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    mlflow.set_tracking_uri("http://127.0.0.1:9")
     with (
         caplog.at_level(logging.WARNING),
         training_under(KEY, store=store, experiment="live", name="ser-cnn") as given,

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import mlflow
 import pytest
 
 from include.stack import ports, processes, supervise
@@ -40,8 +39,7 @@ class Review:
     def challenger(self, gate: str = "") -> int:
         """A new version with a card, as the registration leaves it."""
         service = registry.client()
-        experiment = mlflow.set_experiment("promotion").experiment_id
-        run = service.create_run(experiment).info.run_id
+        run = service.create_run("0").info.run_id
         tags = {registry.GATE: gate, registry.GATE_SENTENCE: f"the gate's verdict is {gate}"} if gate else {}
         version = int(service.create_model_version(self.name, f"runs:/{run}/model", run, tags=tags).version)
         service.update_model_version(self.name, str(version), f"{CARD}\n\nversion {version}")
@@ -124,7 +122,6 @@ def review(stack: tuple[Layout, State], monkeypatch: pytest.MonkeyPatch) -> Iter
     """A model without versions."""
     layout, state = stack
     monkeypatch.setenv("MLFLOW_TRACKING_URI", state.mlflow_url)
-    mlflow.set_tracking_uri(state.mlflow_url)
     registry.client().create_registered_model("ser-cnn")
     yield Review(Airflow(state), layout, state, "ser-cnn")
     registry.client().delete_registered_model("ser-cnn")
