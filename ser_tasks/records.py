@@ -11,7 +11,7 @@ from ser_tasks.annotations.intake import take_in
 from ser_tasks.artifact import Ref, git_commit
 from ser_tasks.config import load_config
 from ser_tasks.dataset import todays_dataset
-from ser_tasks.plan import accept, find, make_plan, read_plan
+from ser_tasks.plan import Plan, accept, find, make_plan, read_plan
 from ser_tasks.store import Store
 
 
@@ -153,6 +153,8 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
             "ser.run": by,
             "ser.airflow": airflow_link(by),
             "ser.data": "synthetic" if made else "real",
+            "ser.corpora": ", ".join(f"{corpus} {ref.digest[:12]}" for corpus, ref in datasets.items() if ref),
+            "ser.encoder": _encoder_in_words(model, plan),
             "ser.note": spec["note"],
             "ser.test": hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:16],
             **({"ser.gate": gate["verdict"], "ser.gate_sentence": gate["sentence"]} if gate else {}),
@@ -161,6 +163,17 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         card=card,
     )
     return {"model": model, "gate": (gate or {}).get("verdict", "not asked"), **register_training(training)}
+
+
+def _encoder_in_words(model: str, plan: Plan) -> str:
+    """Name and revision of the encoder that a model began from; `none` for the CNN."""
+    if model != "wav2vec2":
+        return "none"
+    name = plan.config.wav2vec2.encoder
+    if not plan.has_encoder(name):
+        return "random"
+    pin = plan.config.wav2vec2.pin.revision
+    return f"{name} {pin + ' ' if pin else ''}({plan.encoders[name]})"
 
 
 def _warnings(corpora: Sequence[str], given: Sequence[Mapping[str, Any]], store: Store) -> list[str]:

@@ -1,5 +1,6 @@
 """MLflow: runs, registered models, aliases. Everything is found again by tag, so a retry makes nothing twice."""
 
+import io
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ser_tasks.model_card import Card, write_card
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
 
 _log = logging.getLogger(__name__)
@@ -188,17 +190,38 @@ def _log_datasets(training: Training) -> None:
 def _log_model(training: Training) -> Any:
     import mlflow
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, Schema
+    from mlflow.types.schema import AnyType, ColSpec, Schema
 
+    # One of three ways a clip; samples are of no declared type, since MLflow checks each of a typed list on its own.
+    kinds = {"audio": "binary", "path": "string", "samples": AnyType(), "sample_rate": "long"}
+    inputs = [ColSpec(kind, name, required=False) for name, kind in kinds.items()]
     outputs = [ColSpec("string", "label"), *(ColSpec("double", f"p_{name}") for name in _labels(training.folder))]
     return mlflow.pyfunc.log_model(
         name="model",
         python_model=str(SERVED),
         artifacts={"model": str(training.folder)},
         code_paths=[str(SERVED.parent)],
-        signature=ModelSignature(Schema([ColSpec("binary", "audio")]), Schema(outputs)),
-        pip_requirements=[f"{package}=={version(package)}" for package in SERVED_NEEDS],
+        signature=ModelSignature(Schema(inputs), Schema(outputs)),
+        input_example=_example(),
+        pip_requirements=served_requirements(),
     )
+
+
+def served_requirements() -> list[str]:
+    """What a served model needs, pinned; without `+cpu` and the like, which only their own index has."""
+    return [f"{package}=={version(package).partition('+')[0]}" for package in SERVED_NEEDS]
+
+
+def _example() -> "pd.DataFrame":
+    """A clip to try the model with: a quarter of a second of a tone of 220 Hz."""
+    import numpy as np
+    import pandas as pd
+    import soundfile
+
+    buffer = io.BytesIO()
+    tone = 0.1 * np.sin(2 * np.pi * 220 * np.arange(4000) / 16_000)
+    soundfile.write(buffer, tone, 16_000, format="WAV", subtype="PCM_16")
+    return pd.DataFrame({"audio": [buffer.getvalue()]})
 
 
 def _labels(folder: Path) -> list[str]:

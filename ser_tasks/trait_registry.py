@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ser_tasks.tracking import SERVED_NEEDS, find_run
+from ser_tasks.tracking import find_run, served_requirements
 
 SERVED_TRAIT = Path(__file__).parent / "served_trait.py"
 
@@ -80,7 +79,7 @@ def _log_model(fitted: FittedTrait) -> Any:
         artifacts={"trait": str(fitted.folder), "encoder": str(fitted.encoder)},
         code_paths=[str(SERVED_TRAIT.parent)],
         signature=ModelSignature(Schema([ColSpec("binary", "audio")]), Schema(outputs)),
-        pip_requirements=[f"{package}=={version(package)}" for package in SERVED_NEEDS],
+        pip_requirements=served_requirements(),
     )
 
 

@@ -4,14 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import pandas as pd
 import pytest
 
-from ser_tasks.model_card import Card
-from ser_tasks.models.files import ModelSpec, build_model, save_model
 from ser_tasks.tracking import Training, register_training
-
-ESTIMATE = {"value": 0.5, "low": 0.4, "high": 0.6}
+from tests.trainings import make_training
 
 
 class Killed(BaseException):
@@ -20,27 +16,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def training(tmp_path: Path) -> Training:
-    spec = ModelSpec("cnn", {"channels": [4, 4, 4, 4]}, ["angry", "sad"], title="small")
-    save_model(tmp_path, build_model(spec, None, 0), spec)
-    scan = tmp_path / "scan"
-    scan.mkdir()
-    row = {"utterance_id": "u", "speaker_id": "s", "emotion": "sad", "duration_s": 1.0}
-    pd.DataFrame([row]).to_parquet(scan / "manifest.parquet")
-    calibration = {"temperature": 1.0, "ece": {"as_is": ESTIMATE, "scaled": ESTIMATE}}
-    metrics = {"corpus": "c", "relation": "within", "clips": 1, "speakers": 1} | dict.fromkeys(
-        ("uar", "accuracy", "macro_f1"), ESTIMATE
-    )
-    metrics |= {"classes": [{"label": "sad"}], "chance_uar": 0.5, "variants": [], "slices": [], "interval": "95 %"}
-    metrics |= {"calibration": calibration}
-    card = Card(
-        name="ser-killed", key="k" * 64, title="small", note="", synthetic=[], metrics=[metrics],
-        licences={"c": "CC BY-NC-SA 4.0"}, digests={"c": "d" * 64}, gate=None, known_issues=[], shown=1, links={},
-    )  # fmt: skip
-    return Training(
-        name="ser-killed", experiment="killed", key="k" * 64, folder=tmp_path, params={}, history=[], metrics=[metrics],
-        datasets={"c": (scan, "d" * 64)}, pictures=[], config={}, card=card,
-        tags={"ser.key": "k" * 64, "ser.data": "synthetic", "ser.test": "t"},
-    )  # fmt: skip
+    return make_training(tmp_path, "ser-killed")
 
 
 def test_killed_before_the_alias_the_next_try_gives_it_and_makes_no_second_version(

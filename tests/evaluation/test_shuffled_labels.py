@@ -1,0 +1,70 @@
+"""Labels that somebody spoilt: the gate refuses the model that learnt from them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ser_tasks.config import CnnNetwork, EmotionTask, Fit, Split
+from ser_tasks.corpora.demo import make_demo_corpora
+from ser_tasks.corpora.readers import load_description
+from ser_tasks.evaluation.gate import GateOptions
+from ser_tasks.local import run_build
+
+LABELS = ["angry", "happy", "neutral", "sad"]
+ACTORS = [str(number) for number in range(1001, 1014)]
+ROLES = {"train": ACTORS[:5], "dev": ACTORS[5:6], "gate": ACTORS[6:12], "test": ACTORS[12:]}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The demo's CREMA-D (synthetic): scanned, packed, split with six gate speakers."""
+    root = tmp_path_factory.mktemp("study")
+    raw = make_demo_corpora(root / "demo", crema_d_actors=13, ravdess_actors=1, iemocap_sessions=1)["demo_crema_d"]
+    made = {name: root / name for name in ("scan", "pack", "split", "fit", "gate")}
+    description = load_description("crema_d")
+    run_build("scan", {"raw": raw}, {"corpus": "c", "description": description, "checksums": None}, made["scan"])
+    run_build("pack", {"raw": raw, "scan": made["scan"]}, {}, made["pack"])
+    task = EmotionTask(train_corpus="c", labels=LABELS).model_dump(mode="json")
+    split = Split(policy="speakers", speakers=ROLES).model_dump(mode="json")
+    params = {**task, "split": split, "roster": {}, "policy": "intended"}
+    run_build("split", {"scan/c": made["scan"], "pack/c": made["pack"]}, params, made["split"])
+    for rows in ("fit", "gate"):
+        run_build("rows", {"split": made["split"]}, {"rows": rows}, made[rows])
+    return made
+
+
+def trained(study: dict[str, Path], rows: Path, target: Path) -> Path:
+    params: dict[str, Any] = {"labels": LABELS, "seed": 0, "title": "CNN", "note": ""}
+    params["options"] = CnnNetwork(channels=[8, 16, 16, 16]).model_dump(mode="json")
+    params["fit"] = Fit(epochs=6, batch_size=16, device="cpu").model_dump(mode="json")
+    run_build("train_cnn", {"rows": rows, "audio": study["pack"]}, params, target)
+    return target
+
+
+def verdict(study: dict[str, Path], champion: Path, challenger: Path, target: Path) -> Any:
+    both = {"champion": champion, "challenger": challenger}
+    params = {"labels": LABELS, "resamples": 500, "seed": 0}
+    run_build("harm", {**both, "split": study["split"], "audio/c": study["pack"]}, params, target / "harm")
+    inputs = {**both, "gate": study["gate"], "fit": study["fit"], "audio": study["pack"], "manifest": study["scan"]}
+    options = {"options": vars(GateOptions())}
+    run_build("gate", {**inputs, "harm": target / "harm"}, params | options, target / "gate")
+    return json.loads((target / "gate" / "gate.json").read_text())
+
+
+def test_a_model_that_learnt_shuffled_labels_does_not_pass_and_the_true_one_does(
+    study: dict[str, Path], tmp_path: Path
+) -> None:
+    spoilt = tmp_path / "spoilt"
+    spoilt.mkdir()
+    rows = pd.read_parquet(study["fit"] / "rows.parquet")
+    rows["label"] = rows["label"].sample(frac=1, random_state=1).to_numpy()
+    rows.to_parquet(spoilt / "rows.parquet")
+    true, false = trained(study, study["fit"], tmp_path / "true"), trained(study, spoilt, tmp_path / "false")
+    refused = verdict(study, true, false, tmp_path / "refused")
+    assert refused["verdict"] == "fail", refused["sentence"]
+    assert (refused["role"], refused["speakers"]) == ("gate", 6)
+    assert refused["difference"]["high"] < 0
+    assert verdict(study, false, true, tmp_path / "passed")["verdict"] == "pass"
