@@ -1,12 +1,14 @@
 """The card of a registered version, in Markdown: what a person should know before promoting it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 NON_COMMERCIAL = ("-nc-", "noncommercial", "non-commercial", "on request", "research only")
 """Parts of licences, in lower case, under which a model may not be used commercially."""
 SHOWN_SLICES = 6
+LIMIT = 5000
+"""Characters that MLflow keeps of a version's description."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Card:
         known_issues: Sentences of validation and plan.
         shown: Versions of this name that were measured on the same test speakers, this one among them.
         links: Name to address.
+        pictures: Name to address, of confusion matrices and the reliability diagram.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Card:
     known_issues: Sequence[str]
     shown: int
     links: Mapping[str, str]
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_card(card: Card) -> str:
@@ -54,6 +58,16 @@ def write_card(card: Card) -> str:
     parts = (_gate(card), _use(card), _results(card), _calibration(card), _slices(card), _issues(card), _data(card))
     lines += ["", *(line for part in parts for line in (*part, "")), *_links(card)]
     return "\n".join(lines).strip() + "\n"
+
+
+def shortened(text: str) -> str:
+    """A card that MLflow can keep: one that is too long loses its longest points, and says where they are."""
+    if len(text) <= LIMIT:
+        return text
+    lines = [*text.splitlines(), "", "Shortened: the whole card is `card.md` among the run's artifacts."]
+    while len("\n".join(lines)) >= LIMIT and (points := [line for line in lines if line.startswith("- ")]):
+        lines.remove(max(points, key=len))
+    return "\n".join(lines) + "\n"
 
 
 def _gate(card: Card) -> list[str]:
@@ -114,8 +128,7 @@ def _calibration(card: Card) -> list[str]:
             f"{_estimate(item['calibration']['ece']['scaled'])}"
             for item in card.metrics
         ),
-        "",
-        "Confusion matrices and the reliability diagram lie in the run's artifacts under `figures/`.",
+        *(f"\n![{name}]({address})" for name, address in card.pictures.items()),
     ]
 
 

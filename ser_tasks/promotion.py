@@ -1,11 +1,13 @@
 """What the DAG `ser_promote` does around a person's answer: what is to be decided, and carrying it out."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ser_tasks import registry
 from ser_tasks.errors import BadInput
 from ser_tasks.registry import CHALLENGER, CHAMPION, GATE, GATE_SENTENCE, REASON, REVIEW, REVIEW_RUN, REVIEWER
+from ser_tasks.tracking import PICTURE
 
 WAITING = "waiting"
 
@@ -60,7 +62,7 @@ def prepare(name: str, version: int | None, action: str, automatic: bool, who: s
         "why": why,
         "run": run,
         "subject": f"Promote {name} version {chosen}? ({against})",
-        "body": body,
+        "body": body.replace(f"]({PICTURE}", f"]({os.environ['MLFLOW_TRACKING_URI'].rstrip('/')}/{PICTURE}"),
     }
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from ser_tasks.model_card import Card, write_card
+from ser_tasks.model_card import Card, shortened, write_card
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,9 @@ _log = logging.getLogger(__name__)
 SERVED = Path(__file__).parent / "served.py"
 SERVED_NEEDS = ("torch", "torchaudio", "transformers", "safetensors", "numpy", "soundfile", "soxr", "tqdm")
 """What a served model imports, pinned to the versions that it was trained with."""
+
+PICTURE = "get-artifact?path=figures/"
+"""Where MLflow's server gives a run's figures, relative to its pages; `&run_uuid=` follows the name."""
 
 READY = "ser.ready"
 """Tag of a version whose registration is complete."""
@@ -101,8 +105,10 @@ def _show(client: "MlflowClient", training: Training, version: Any) -> dict[str,
     known = client.search_model_versions(f"name = '{training.name}'")
     tested = training.tags["ser.test"]
     shown = {item.version for item in known if dict(item.tags).get("ser.test") == tested} | {version.version}
-    text = write_card(replace(training.card, shown=len(shown)))
-    client.update_model_version(training.name, version.version, text)
+    pictures = {path.stem: f"{PICTURE}{quote(path.name)}&run_uuid={version.run_id}" for path in training.pictures}
+    text = write_card(replace(training.card, shown=len(shown), pictures=pictures))
+    client.log_text(version.run_id, text, "card.md")
+    client.update_model_version(training.name, version.version, shortened(text))
     client.set_registered_model_alias(training.name, "challenger", version.version)
     client.set_model_version_tag(training.name, version.version, READY, "yes")
     return {"name": training.name, "version": int(version.version), "run_id": version.run_id, "new": True}

@@ -108,6 +108,8 @@ model = mlflow.pyfunc.load_model("models:/ser-cnn@challenger")
 row = model.predict(pandas.DataFrame({"audio": [buffer.getvalue()]})).iloc[0].to_dict()
 run = client.get_run(version.run_id)
 print(json.dumps({"row": row, "tags": version.tags, "description": version.description, "metrics": run.data.metrics,
+                  "figures": [item.path for item in client.list_artifacts(version.run_id, "figures")],
+                  "files": [item.path for item in client.list_artifacts(version.run_id)],
                   "datasets": [item.dataset.name for item in run.inputs.dataset_inputs]}))
 """
     done = subprocess.run([sys.executable, "-c", program], env=study_env, capture_output=True, text=True, check=False)
@@ -116,7 +118,20 @@ print(json.dumps({"row": row, "tags": version.tags, "description": version.descr
     probabilities = [value for name, value in found["row"].items() if name.startswith("p_")]
     assert sum(probabilities) == pytest.approx(1, abs=1e-5)
     assert found["tags"]["ser.data"] == "synthetic"
-    assert "synthetic" in found["description"]
+    for part in (
+        "synthetic",
+        "## Gate: first",
+        "## Intended use",
+        "## Calibration",
+        "## Slices",
+        "## Data",
+        "| across |",
+    ):
+        assert part in found["description"]
+    names = {name.partition("-")[0] for name in found["figures"]}
+    assert names == {"figures/calibration", "figures/confusion"}, found["figures"]
+    assert {"card.md", "config.json"} <= set(found["files"])
+    assert found["tags"]["ser.encoder"] == "none" and found["tags"]["ser.corpora"].startswith("demo_crema_d ")
     assert {"within.uar", "across.demo_ravdess.uar"} <= set(found["metrics"])
     assert set(found["datasets"]) == {"demo_crema_d", "demo_ravdess"}
 
