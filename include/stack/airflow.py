@@ -8,6 +8,7 @@ import httpx
 
 from include.stack.errors import StackError
 from include.stack.layout import Layout, State
+from ser_tasks.config import configs_folder
 
 Json = dict[str, Any]
 
@@ -60,7 +61,9 @@ class Airflow:
 
     def trigger(self, dag_id: str, layout: Layout, conf: Json, timeout: float = 120) -> str:
         """Start a run of a DAG, as its files stand now, and return the run's id."""
-        written = max((file.stat().st_mtime for file in layout.dags.rglob("*.py")), default=0.0)
+        # The folder of configurations changes with their names, which the DAG's form lists.
+        read = [*layout.dags.rglob("*.py"), configs_folder()]
+        written = max(path.stat().st_mtime for path in read)
         deadline = time.monotonic() + timeout
         while not (dag := self._parsed(dag_id, written)):
             if time.monotonic() > deadline:
