@@ -70,7 +70,9 @@ def run(name: str, given: list[Any], about: str = "") -> dict[str, Any]:
 def step(name: str, **options: Any) -> Any:
     """A task that runs one step of the table, named and documented as the table has it."""
 
-    @task(task_id=name, doc_md=STEPS[name].doc, map_index_template="{{ task.op_kwargs.get('about', '') }}", **options)
+    named = {"task_id": name, "map_index_template": "{{ task.op_kwargs.get('about', '') }}"} | options
+
+    @task(doc_md=STEPS[name].doc, **named)
     def run_named_step(given: list[Any], about: str = "") -> dict[str, Any]:
         return run(name, given, about)
 
@@ -111,7 +113,8 @@ def study_tasks(planned: Any) -> Any:
     """Everything after the plan.
 
     Args:
-        planned: The plan task's output: {"results", "corpora", "tested", "pairs"} and what `trait_tasks` takes.
+        planned: The plan task's output: {"results", "corpora", "tested", "pairs", "seeded", "seed_pairs"} and what
+            `trait_tasks` takes.
 
     Returns:
         The last task.
@@ -136,8 +139,10 @@ def study_tasks(planned: Any) -> Any:
     predicted = step("predict").partial(given=[models]).expand(about=pairs)
     shown = gather("shown", [models, predicted, spectra])
     evaluated = step("evaluate").partial(given=[shown]).expand(about=pairs)
-    compared = step("compare").partial(given=[models, predicted]).expand(about=listed(planned, "tested"))
-    found = gather("found", [models, predicted, evaluated, compared, trait_tasks(planned, models)])
+    tested = listed(planned, "tested")
+    compared = step("compare").partial(given=[models, predicted]).expand(about=tested)
+    over_seeds = seed_tasks(planned, tested, data, [models, predicted])
+    found = gather("found", [models, predicted, evaluated, compared, over_seeds, trait_tasks(planned, models)])
     figures = step("figures")([found])
     report = link(step("report")([found, figures]), "Report", "index.html")
     harm = step("harm").partial(given=[models]).expand(about=REGISTERED)
@@ -151,6 +156,31 @@ def study_tasks(planned: Any) -> Any:
         doc_md="Start ser_promote for a new challenger, and do not wait for the answer.",
     ).expand_kwargs(offer(planned, registered))
     return record([found, figures, report, harm, gated], [registered, register_trait([found, figures])])
+
+
+@task(
+    doc_md="The CNN and wav2vec2 with further seeds, where the configuration asks for several (seeds).",
+    map_index_template="{{ task.op_kwargs.get('about', '') }}",
+    **GPU,
+)
+def train_seeds(given: list[Any], about: str) -> dict[str, Any]:
+    """The step that trains a model, about `cnn/1`: the same artifact as a study's whose seed is that one."""
+    return run(f"train_{about.partition('/')[0]}", given, about)
+
+
+def seed_tasks(planned: Any, tested: Any, data: Any, first: list[Any]) -> Any:
+    """Further seeds of the networks, and what several seeds say. All are skipped with one seed.
+
+    Args:
+        planned: The plan task's output: {"seeded", "seed_pairs"}.
+        tested: The test corpora.
+        data: Results that training takes.
+        first: Trainings and predictions of the first seed.
+    """
+    trained = train_seeds.partial(given=[data]).expand(about=listed(planned, "seeded"))
+    predict = step("predict", task_id="predict_seeds").partial(given=[data, trained])
+    predicted = predict.expand(about=listed(planned, "seed_pairs"))
+    return step("seeds").partial(given=[*first, predicted]).expand(about=tested)
 
 
 def trait_tasks(planned: Any, models: Any) -> Any:

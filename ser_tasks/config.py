@@ -350,6 +350,11 @@ class StudyConfig(Strict):
     name: Name
     title: str
     seed: Annotated[int, Field(ge=0)] = 0
+    seeds: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=1,
+        description="so many trainings of the CNN and of wav2vec2, with seed, seed + 1, ...; the first is evaluated in "
+        "full and registered",
+    )
     corpora: dict[Name, Corpus]
     emotion: EmotionTask
     split: Split = Split()

@@ -18,6 +18,9 @@ from ser_tasks.encoder_mirror import check_pinned, encoder_prefix, mirror_from_h
 from ser_tasks.errors import BadInput
 from ser_tasks.store import Store
 
+SEEDED = ("cnn", "wav2vec2")
+"""Models that are trained once a seed: what else there is comes out the same whatever the seed."""
+
 Result = dict[str, Any]
 """What one task hands to the next: {"step", "about", "ref", "hit", ...}; small enough for an XCom."""
 
@@ -38,6 +41,16 @@ class Plan:
     def pairs(self) -> list[str]:
         """Every model on every test corpus, as `model@corpus`."""
         return [f"{model}@{corpus}" for model in self.models for corpus in self.config.emotion_corpora]
+
+    @property
+    def seeded(self) -> list[str]:
+        """Trainings that differ from a model's first in their seed alone, as `model/number`; number 0 is the first."""
+        return [f"{model}/{i}" for model in SEEDED for i in range(1, self.config.seeds)]
+
+    @property
+    def seed_pairs(self) -> list[str]:
+        """Every one of them on every test corpus, as `model/number@corpus`."""
+        return [f"{training}@{corpus}" for training in self.seeded for corpus in self.config.emotion_corpora]
 
     def has_encoder(self, name: str) -> bool:
         return name in self.encoders

@@ -21,7 +21,7 @@ def plan_study(
     """Plan a study and say what later tasks are mapped over. A night may start from the champions (nights.start).
 
     Returns:
-        {"results", "corpora", "tested", "pairs"}, and those of `Plan.trait_maps`.
+        {"results", "corpora", "tested", "pairs", "seeded", "seed_pairs"}, and those of `Plan.trait_maps`.
     """
     study = load_config(config, dict(overrides))
     store.probe()
@@ -42,6 +42,8 @@ def plan_study(
         "corpora": study.used_corpora,
         "tested": study.emotion_corpora,
         "pairs": plan.pairs,
+        "seeded": plan.seeded,
+        "seed_pairs": plan.seed_pairs,
         **plan.trait_maps,
     }
 
@@ -249,7 +251,7 @@ def record(
 
 
 def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any]:
-    """The figures that a person looks for first: one row a model and corpus, and the trait's AUC."""
+    """The figures that a person looks for first: one row a model and corpus, several seeds, the trait's AUC."""
     plan = read_plan(store, given)
     rows = []
     for pair in plan.pairs:
@@ -270,6 +272,7 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
                 }
             )
     trait = read_output(store, given, "trait", "", "metrics.json")
+    seeds = [read_output(store, given, "seeds", corpus, "seeds.json") for corpus in plan.config.emotion_corpora]
     synthetic = [name for name in plan.config.used_corpora if plan.config.corpora[name].synthetic]
     return {
         "synthetic": bool(synthetic),
@@ -278,6 +281,7 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
         else "",
         "notes": plan.notes,
         "rows": rows,
+        "seeds": [found for found in seeds if found],
         "rudeness": trait
         and {
             "trait": trait["trait"],

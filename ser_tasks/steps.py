@@ -14,7 +14,7 @@ from ser_tasks.artifact import Ref
 from ser_tasks.config import StudyConfig, Trait, Transfer
 from ser_tasks.data.suites import load_suite
 from ser_tasks.errors import BadInput, Refused, Skipped
-from ser_tasks.plan import Plan, Result, find, read_plan
+from ser_tasks.plan import SEEDED, Plan, Result, find, read_plan
 from ser_tasks.store import Store
 
 Needs = dict[str, tuple[str, str]]
@@ -74,7 +74,9 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
     if step.resumable:
         from ser_tasks.live import training_under
 
-        during = partial(training_under, store=store, experiment=plan.config.name, name=f"ser-{about}")
+        during = partial(
+            training_under, store=store, experiment=plan.config.name, name=f"ser-{about.replace('/', '-')}"
+        )
     built = store.materialise(
         name, step.version, step.build, step.params(plan, about), inputs,
         by=by, salt=plan.salts.get(name, ""), leased=step.leased, during=during,
@@ -112,6 +114,11 @@ def describe(result: Mapping[str, Any]) -> str:
 def _pair(about: str) -> tuple[str, str]:
     model, corpus = about.split("@")
     return model, corpus
+
+
+def _training(about: str) -> tuple[str, str]:
+    """The step and what it is about that train a model: `cnn`, or `cnn/2` with the second seed after the first."""
+    return f"train_{about.partition('/')[0]}", about
 
 
 def _trait(config: StudyConfig) -> Trait:
@@ -172,6 +179,7 @@ def _split_needs(plan: Plan, about: str) -> Needs:
 
 
 def _train_needs(plan: Plan, about: str) -> Needs:
+    about = about.partition("/")[0]
     needs = {"rows": ("rows", "fit"), "audio": ("pack", plan.config.emotion.train_corpus)}
     encoder = {
         "wav2vec2": plan.config.wav2vec2.encoder,
@@ -187,7 +195,8 @@ def _train_needs(plan: Plan, about: str) -> Needs:
 
 def _train_params(plan: Plan, about: str) -> dict[str, Any]:
     config = plan.config
-    params: dict[str, Any] = {"labels": config.emotion.labels, "seed": config.seed, "note": ""}
+    about, _, number = about.partition("/")
+    params: dict[str, Any] = {"labels": config.emotion.labels, "seed": config.seed + int(number or 0), "note": ""}
     if about == "cnn":
         return _learnt_from(config, params | config.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"})
     if about == "wav2vec2":
@@ -238,6 +247,18 @@ def _evaluate_needs(plan: Plan, pair: str) -> Needs:
 def _compare_needs(plan: Plan, corpus: str) -> Needs:
     needs = {f"predictions/{name}": ("predict", f"{name}@{corpus}") for name in plan.models}
     return needs | {f"model/{name}": (f"train_{name}", name) for name in plan.models}
+
+
+def _seeds_needs(plan: Plan, corpus: str) -> Needs:
+    needs = {f"predictions/{name}/0": ("predict", f"{name}@{corpus}") for name in SEEDED}
+    needs |= {f"predictions/{training}": ("predict", f"{training}@{corpus}") for training in plan.seeded}
+    return needs | {f"model/{name}": (f"train_{name}", name) for name in SEEDED}
+
+
+def _compare_params(plan: Plan, corpus: str) -> dict[str, Any]:
+    config = plan.config
+    params = {"corpus": corpus, "labels": config.emotion.labels, "seed": config.seed}
+    return params | {"resamples": config.bootstrap_resamples}
 
 
 def _harm_needs(plan: Plan, model: str) -> Needs:
@@ -298,6 +319,7 @@ def _report_needs(plan: Plan, about: str) -> Needs:
     needs |= {"figures": ("figures", ""), "split": ("split", "")}
     needs |= {f"scan/{corpus}": ("scan", corpus) for corpus in plan.config.used_corpora}
     needs |= {f"validation/{corpus}": ("validate", corpus) for corpus in plan.config.used_corpora}
+    needs |= {f"seeds/{corpus}?": ("seeds", corpus) for corpus in plan.config.emotion_corpora}
     return needs | {f"difference/{corpus}": ("compare", corpus) for corpus in plan.config.emotion_corpora}
 
 
@@ -425,7 +447,7 @@ STEPS: dict[str, Step] = {
         3,
         "ser_tasks.builds.predict:build",
         needs=lambda plan, pair: {
-            "model": (f"train_{_pair(pair)[0]}", _pair(pair)[0]),
+            "model": _training(_pair(pair)[0]),
             "split": ("split", ""),
             "audio": ("pack", _pair(pair)[1]),
         },
@@ -444,12 +466,16 @@ STEPS: dict[str, Step] = {
         3,
         "ser_tasks.builds.compare:build",
         _compare_needs,
-        params=lambda plan, corpus: {
-            "corpus": corpus,
-            "labels": plan.config.emotion.labels,
-            "resamples": plan.config.bootstrap_resamples,
-            "seed": plan.config.seed,
-        },
+        _compare_params,
+    ),
+    "seeds": Step(
+        "Mean and standard deviation over trainings that differ in their seed; wav2vec2 against the CNN over seeds and "
+        "speakers.",
+        1,
+        "ser_tasks.builds.seeds:build",
+        _seeds_needs,
+        _compare_params,
+        left_out=lambda plan, corpus: "" if plan.seeded else "one training of each model (seeds: 1)",
     ),
     "harm": Step(
         "UAR of the challenger minus the champion's on every test corpus: a guard, and no row of test goes further.",

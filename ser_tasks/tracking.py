@@ -270,6 +270,10 @@ def log_study(
         for row in summary["rows"]:
             name = "".join(c if c.isalnum() else "_" for c in row["model"])
             mlflow.log_metric(f"{row['relation']}.{row['corpus']}.{name}.uar", row["uar"])
+        for over in summary["seeds"]:
+            for model in over["models"]:
+                place = f"seeds.{over['corpus']}.{model['model']}"
+                mlflow.log_metrics({f"{place}.uar_mean": model["mean"], f"{place}.uar_sd": model["sd"]})
         if summary["rudeness"]:
             mlflow.log_metric(f"{summary['rudeness']['trait']}.auc", summary["rudeness"]["auc"])
         mlflow.log_dict(dict(summary), "summary.json")

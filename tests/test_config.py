@@ -38,6 +38,13 @@ def test_shares_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
         load_config("crema_d", {"split.shares": {"train": 0.9, "dev": 0.1, "test": 0.1}})
 
 
+@pytest.mark.parametrize("seeds", [0, 101, 1.5])
+def test_a_number_of_seeds_out_of_range_is_refused(seeds: float) -> None:
+    assert load_config("demo").seeds == 1
+    with pytest.raises(BadInput, match="seeds: Input should be"):
+        load_config("demo", {"seeds": seeds})
+
+
 def test_options_are_those_of_the_networks() -> None:
     assert set(Fit.model_fields) | {"seed", "threads"} == {field.name for field in fields(FitOptions)}
     assert set(EncoderShape.model_fields) == {field.name for field in fields(encoders.EncoderShape)}

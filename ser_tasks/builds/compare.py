@@ -1,7 +1,7 @@
 """Step `compare`: every pair of models on the same clips of one corpus -> difference.json."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from ser_tasks.builds.evaluate import plain
 from ser_tasks.builds.predictions import of_role
 from ser_tasks.errors import BadInput
 from ser_tasks.evaluation.comparison import compare_models, holm
+from ser_tasks.evaluation.metrics import Estimate
 
 SURE = 0.05
-"""A corrected p-value below this, with an interval that leaves 0 out, is called a difference."""
+"""A p-value below this, with an interval that leaves 0 out, is called a difference."""
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
@@ -38,7 +39,8 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     for pair in pairs:
         pair["titles"] = [specs[pair[side]]["title"] for side in ("first", "second")]
         notes = [specs[pair[side]]["note"] for side in ("first", "second")]
-        pair["verdict"] = f"no verdict: {taint}" if taint else _verdict(pair, notes)
+        corrected = pair["bootstrap_p_holm"]
+        pair["verdict"] = verdict(pair["uar_difference"], corrected, pair["titles"], notes, taint, "corrected p-value")
     result = {
         "corpus": params["corpus"],
         "what": "UAR of the second minus UAR of the first, same clips, 95 % interval by bootstrap over speakers; "
@@ -49,10 +51,23 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     (out / "difference.json").write_text(json.dumps(plain(result), indent=1))
 
 
-def _verdict(pair: Mapping[str, Any], notes: list[str]) -> str:
-    difference = pair["uar_difference"]
+def verdict(
+    difference: Estimate, p: float, titles: Sequence[str], notes: Sequence[str], taint: str, p_name: str = "p-value"
+) -> str:
+    """A sentence about the second of two models minus the first.
+
+    Args:
+        difference: Of their UAR.
+        p: Two-sided.
+        titles: Of the two models.
+        notes: What a model is that nothing can be said of, such as random; empty for the others.
+        taint: Why the split allows no verdict; empty when it does.
+        p_name: What `p` is called.
+    """
+    if taint:
+        return f"no verdict: {taint}"
     if note := next(filter(None, notes), ""):
         return f"no verdict: one of them is {note}"
-    if pair["bootstrap_p_holm"] < SURE and not difference.low <= 0 <= difference.high:
-        return f"{pair['titles'][int(difference.value > 0)]} is better"
-    return "undecided: the interval holds 0, or the corrected p-value is not below .05"
+    if p < SURE and not difference.low <= 0 <= difference.high:
+        return f"{titles[int(difference.value > 0)]} is better"
+    return f"undecided: the interval holds 0, or the {p_name} is not below .05"

@@ -16,8 +16,8 @@ from ser_tasks.report.page import Findings, render_page, results_table
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """Inputs: those of `figures`, and figures, split, scan/<corpus>, validation/<corpus>, difference/<corpus>;
-    transfer/<corpus> and clips (audio shards of the trait's corpus, where its licence lets a page carry some) are
-    optional.
+    transfer/<corpus>, seeds/<corpus> and clips (audio shards of the trait's corpus, where its licence lets a page carry
+    some) are optional.
 
     Params: config, notes.
     """
@@ -60,6 +60,7 @@ def _read(inputs: Mapping[str, Path], params: Mapping[str, Any]) -> Findings:
             for figure in read_json(inputs["figures"] / "index.json")
         ],
         transfers=each("transfer", "metrics.json"),
+        seeds=each("seeds", "seeds.json"),
         clips=heard(inputs),
     )
 

@@ -36,6 +36,7 @@ class Findings:
         left_out: left_out.csv of the split: utterance_id, corpus, reason.
         figures: index.json of the figures, each with `source`: the PNG as a data URI.
         transfers: metrics.json of each corpus that the trait's direction was tried on.
+        seeds: seeds.json of each corpus; empty with one seed.
         clips: Of `clips_to_hear`; empty without a trait, or where the licence does not allow it.
     """
 
@@ -52,6 +53,7 @@ class Findings:
     left_out: pd.DataFrame
     figures: Sequence[Mapping[str, Any]]
     transfers: Sequence[Mapping[str, Any]] = ()
+    seeds: Sequence[Mapping[str, Any]] = ()
     clips: Sequence[Mapping[str, Any]] = ()
 
 

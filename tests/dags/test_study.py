@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
 from include.stack.layout import State
@@ -63,6 +64,8 @@ def test_a_study_runs_end_to_end_and_again_from_the_store(
     first = run_dag(study_env, "ser_study", {"config": "tiny"})
     assert first["state"] == "success", first["log"][-20000:]
     assert first["tasks"]["train_probe"] == "skipped"
+    several = [name for name in first["tasks"] if name.partition("[")[0] in ("train_seeds", "predict_seeds", "seeds")]
+    assert len(several) >= 3 and {first["tasks"][name] for name in several} == {"skipped"}  # one seed
     record = read_json(parts[1], f"runs/ser_study/{first['run_id']}.json")
     summary = record["summary"]
     assert {(row["corpus"], row["relation"]) for row in summary["rows"]} == {
@@ -232,12 +235,30 @@ def emodb_archive(folder: Path, archive: Path) -> None:
 
 
 def test_a_corpus_described_only_by_yaml_trains_from_an_archive(
-    study_env: dict[str, str], parts: Any, tmp_path: Path
+    study_env: dict[str, str], mlflow_url: str, parts: Any, tmp_path: Path
 ) -> None:
     folder = make_demo_corpora(tmp_path, crema_d_actors=5, ravdess_actors=1, iemocap_sessions=1)["demo_crema_d"]
     emodb_archive(folder, tmp_path / "emodb.zip")
     upload_folder(s3_client(parts[1]), tmp_path / "emodb.zip", "ser", "raw/emodb")
     result = run_dag(study_env, "ser_study", {"config": "described"})
     assert result["state"] == "success", result["log"][-20000:]
-    rows = read_json(parts[1], f"runs/ser_study/{result['run_id']}.json")["summary"]["rows"]
-    assert {(row["corpus"], row["speakers"]) for row in rows} == {("emodb", 1)}
+    record = read_json(parts[1], f"runs/ser_study/{result['run_id']}.json")
+    summary = record["summary"]
+    assert {(row["corpus"], row["speakers"]) for row in summary["rows"]} == {("emodb", 1)}
+
+    # Its configuration asks for two seeds: the first is the model of the rows, and nothing else is registered.
+    assert result["tasks"]["train_seeds[0]"] == result["tasks"]["predict_seeds[1]"] == "success"
+    (over,) = summary["seeds"]
+    assert [(model["model"], model["n"], [one["seed"] for one in model["seeds"]]) for model in over["models"]] == [
+        ("cnn", 2, [0, 1]),
+        ("wav2vec2", 2, [0, 1]),
+    ]
+    uars = {row["model"]: row["uar"] for row in summary["rows"]}
+    assert all(model["seeds"][0]["uar"] == uars[model["title"]] for model in over["models"])
+    logged = mlflow.MlflowClient(mlflow_url).get_run(summary["mlflow_run_url"].split("/")[-2]).data.metrics
+    cnn = over["models"][0]
+    assert (logged["seeds.emodb.cnn.uar_mean"], logged["seeds.emodb.cnn.uar_sd"]) == (cnn["mean"], cnn["sd"])
+    assert over["verdict"].startswith("no verdict: one of them is randomly initialised")
+    assert [item["name"] for item in record["registered"]] == ["ser-cnn", "ser-wav2vec2"]
+    trained = {step["about"]: step["ref"] for step in record["steps"] if step["step"] == "train_cnn"}
+    assert len(set(trained.values())) == len(trained) == 2

@@ -172,6 +172,17 @@ def test_a_study_without_a_trait_has_a_page_without_one(plain: Path) -> None:
     assert not list((plain / "figures").glob("trait-*"))
 
 
+def test_several_seeds_have_a_table_and_a_sentence_and_one_seed_has_neither(plain: Path, tmp_path: Path) -> None:
+    report = build_both(tmp_path, synthetic=False, trait=False, models=NETWORKS, seeds=True)
+    words = " ".join(re.sub(r"<[^>]*>", "", words_of(report)).split())
+    rows = [" ".join(row.split()) for row in Page((report / "index.html").read_text()).rows]
+    assert "CNN on log-mel 0.550 0.075 2 3: 0.600, 4: 0.500" in rows
+    assert any(row.startswith(f"wav2vec2, small, random {RANDOM_ENCODER} 0.200 0.025 2") for row in rows)
+    assert "minus CNN on log-mel, over seeds and speakers: −0.350 (−0.450 to −0.250), p &lt; .001: CNN on" in words
+    assert "with 2 seeds the interval may be too narrow" in words
+    assert "over seeds" not in words_of(plain).lower()
+
+
 def test_a_trait_without_ratings_says_that_it_is_a_stand_in(tmp_path: Path) -> None:
     page = build_both(tmp_path, rated=False, models=NETWORKS)
     assert "stand-in without ratings" in (page / "index.html").read_text()
