@@ -142,7 +142,7 @@ def study_tasks(planned: Any) -> Any:
     tested = listed(planned, "tested")
     compared = step("compare").partial(given=[models, predicted]).expand(about=tested)
     over_seeds = seed_tasks(planned, tested, data, [models, predicted])
-    found = gather("found", [models, predicted, evaluated, compared, over_seeds, trait_tasks(planned, models)])
+    found = gather("found", [models, spectra, predicted, evaluated, compared, over_seeds, trait_tasks(planned, models)])
     figures = step("figures")([found])
     report = link(step("report")([found, figures]), "Report", "index.html")
     harm = step("harm").partial(given=[models]).expand(about=REGISTERED)
@@ -195,7 +195,7 @@ def trait_tasks(planned: Any, models: Any) -> Any:
     embedded = step("embeddings").partial(given=[models, parts]).expand(about=listed(planned, "embedded"))
     trait = step("trait", trigger_rule="none_failed")([models, embedded, prosody])
     moved = step("transfer").partial(given=[models, embedded, trait]).expand(about=listed(planned, "transfers"))
-    return gather("trait_found", [prosody, embedded, trait, moved])
+    return gather("trait_found", [prosody, parts, embedded, trait, moved])
 
 
 @task(

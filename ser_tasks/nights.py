@@ -8,7 +8,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ser_tasks.artifact import Ref, artifact_key
 from ser_tasks.config import load_config
 from ser_tasks.dataset import Dataset, todays_dataset
 from ser_tasks.plan import find, read_plan
-from ser_tasks.store import Store
+from ser_tasks.store import Spent, Store
 
 NIGHTS = "nights/"
 """One JSON object a night, `nights/<run>.json`: what the page draws."""
@@ -49,8 +49,12 @@ def look(config_name: str, store: Store, by: str) -> Look:
     if data.waiting:
         lines.append(f"{len(data.waiting)} rating(s) wait for the audio of their utterances")
     lines.append("new: " + "; ".join(reasons) if reasons else "nothing new since the last night: skipped")
-    told = {"run": by, "at": _now(), "outcome": "started" if reasons else "skipped", "why": reasons}
-    write_night(store, by, told | _of_ratings(store) | {"waiting": len(data.waiting), "rated": data.rated})
+    told: dict[str, Any] = {"run": by, "at": _now(), "outcome": "started" if reasons else "skipped", "why": reasons}
+    told |= _of_ratings(store) | {"waiting": len(data.waiting), "rated": data.rated}
+    told |= {"intake_spent": asdict(store.spent), "spent": asdict(store.spent)}
+    if not reasons:
+        lines.append(cost(told))
+    write_night(store, by, told)
     return Look(bool(reasons), "\n".join(lines))
 
 
@@ -95,6 +99,7 @@ def close(store: Store, by: str, record: Mapping[str, Any] | None) -> dict[str, 
     night |= {"run": by, "ended_at": _now(), "outcome": "trained" if record else "failed"}
     if record:
         night |= _of_record(record, store)
+        night["spent"] = asdict(_spent(night, record) + store.spent)
     write_night(store, by, night)
     return night
 
@@ -130,9 +135,16 @@ def in_words(night: Mapping[str, Any]) -> str:
     lines += [f"UAR {name}: {value:.3f}" for name, value in night.get("uar", {}).items()]
     lines += [f"drift {name}: {value:.3f}" for name, value in night.get("drift", {}).items()]
     lines += [f"{item['name']} version {item['version']}" for item in night.get("registered", []) if item["new"]]
-    if "bytes" in night:
-        lines.append(f"{night['built']} step(s) built, {night['bytes'] / 1e6:.1f} MB added at most")
+    if "built" in night:
+        lines.append(f"{night['built']} step(s) built")
+    lines.append(cost(night))
     return "\n".join(lines)
+
+
+def cost(night: Mapping[str, Any]) -> str:
+    """What a night cost at the store, in words."""
+    spent = Spent(**night["spent"]) if "spent" in night else Spent()
+    return f"{spent.added / 1e6:.1f} MB added, {spent.requests} requests to the store"
 
 
 def _of_ratings(store: Store) -> dict[str, Any]:
@@ -145,16 +157,20 @@ def _of_ratings(store: Store) -> dict[str, Any]:
 
 def _of_record(record: Mapping[str, Any], store: Store) -> dict[str, Any]:
     rows = record["summary"]["rows"]
-    built = [item for item in record["steps"] if item.get("hit") is False]
-    sizes = [store.manifest(*item["ref"].split("/")[:2]) or {"files": []} for item in built]
     return {
         "uar": {f"{row['model']} on {row['corpus']}": row["uar"] for row in rows},
         "rudeness_auc": (record["summary"]["rudeness"] or {}).get("auc"),
         "drift": _drift(record, store),
         "registered": [{k: item[k] for k in ("name", "version", "new")} for item in record["registered"]],
-        "built": len(built),
-        "bytes": sum(file["size"] for manifest in sizes for file in manifest["files"]),
+        "built": sum(item.get("hit") is False for item in record["steps"]),
     }
+
+
+def _spent(night: Mapping[str, Any], record: Mapping[str, Any]) -> Spent:
+    """What the tasks counted that gave a result; not those that were skipped or killed, nor MLflow in its bucket."""
+    parts = [night["intake_spent"], record["spent"], *(item["spent"] for item in record["registered"])]
+    parts += [item["spent"] for item in record["steps"] if "spent" in item]  # what the plan pins is in the plan's
+    return sum((Spent(**part) for part in parts), Spent())
 
 
 def _drift(record: Mapping[str, Any], store: Store) -> dict[str, float]:

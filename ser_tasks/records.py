@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,7 @@ def plan_study(
     if night and study.nights.start == "champion":
         results += _starts(results, store)
     plan = read_plan(store, results)
+    results[0]["spent"] = asdict(store.spent)
     for note in plan.notes:
         print("note:", note)
     print(f"{results[0]['ref']}:\n{json.dumps(study.model_dump(mode='json'), indent=1)}")
@@ -89,7 +91,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
     """Register a trained model in MLflow, once for its training's key.
 
     Returns:
-        {"model", "name", "version", "run_id", "new"}.
+        {"model", "gate", "name", "version", "run_id", "new", "spent"}; spent: requests to the store, without MLflow's.
     """
     from ser_tasks.model_card import Card
     from ser_tasks.tracking import Training, register_training
@@ -164,7 +166,8 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         },
         card=card,
     )
-    return {"model": model, "gate": (gate or {}).get("verdict", "not asked"), **register_training(training)}
+    verdict = (gate or {}).get("verdict", "not asked")
+    return {"model": model, "gate": verdict, **register_training(training), "spent": asdict(store.spent)}
 
 
 def _encoder_in_words(model: str, plan: Plan) -> str:
@@ -240,6 +243,7 @@ def record(
         "steps": list(given),
         "registered": list(registered),
         "summary": summary,
+        "spent": asdict(store.spent),
     }
     key = f"runs/{by}.json"
     store.put(key, json.dumps(body, indent=1).encode())

@@ -5,7 +5,7 @@ named by import path, so that a look-up that hits imports none of the step's roo
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -50,7 +50,7 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
         by: The run that asks, kept with what it builds.
 
     Returns:
-        {"step", "about", "ref", "hit", "built_by", "built_at", "seconds"}.
+        {"step", "about", "ref", "hit", "built_by", "built_at", "seconds", "spent": {"requests", "added" (bytes)}}.
 
     Raises:
         Skipped: The configuration leaves this step out.
@@ -58,6 +58,7 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
         Refused: The result is there, and a critical fault in it stops the run.
         Busy: Another run is building the same.
     """
+    before = store.spent
     step, plan = STEPS[name], read_plan(store, given)
     if reason := step.left_out(plan, about):
         raise Skipped(f"skipped: {reason}")
@@ -84,6 +85,7 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
     result = {
         "step": name, "about": about, "ref": str(built.ref), "hit": built.hit,
         "built_by": built.built_by, "built_at": built.built_at, "seconds": built.seconds,
+        "spent": asdict(store.spent - before),
     }  # fmt: skip
     if step.refuse:
         try:

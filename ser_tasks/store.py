@@ -51,6 +51,20 @@ During = Callable[[str], AbstractContextManager[Mapping[str, Any]]]
 """Entered with an artifact's key while it is built and published; gives further keyword arguments for its build."""
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What something costs: requests to the store, and bytes that it holds more."""
+
+    requests: int = 0
+    added: int = 0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(self.requests + other.requests, self.added + other.added)
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return Spent(self.requests - other.requests, self.added - other.added)
+
+
 class Store:
     """A bucket, and a local cache of what was read from it.
 
@@ -64,6 +78,8 @@ class Store:
         self.client = client
         self.bucket = bucket
         self.cache = cache
+        self._spent = Spent()
+        self._counting = threading.Lock()  # transfers are concurrent
 
     @classmethod
     def from_env(cls, bucket: str | None = None) -> "Store":
@@ -86,7 +102,23 @@ class Store:
             ),
         )
         cache = Path(os.environ.get("SER_CACHE_DIR", ".local/cache"))
-        return cls(client, bucket or os.environ["SER_S3_BUCKET"], cache)
+        store = cls(client, bucket or os.environ["SER_S3_BUCKET"], cache)
+        client.meta.events.register("before-send.s3", store._count_request)
+        return store
+
+    # What it costs
+
+    @property
+    def spent(self) -> "Spent":
+        """Requests that went out so far, tries again among them, and bytes that were added by publishing."""
+        return self._spent
+
+    def _count_request(self, **_: object) -> None:
+        self._spend(Spent(requests=1))
+
+    def _spend(self, more: "Spent") -> None:
+        with self._counting:
+            self._spent += more
 
     # Objects
 
@@ -156,23 +188,27 @@ class Store:
 
     # Blobs
 
-    def put_blobs(self, folder: Path, files: Sequence[Mapping[str, Any]]) -> None:
-        """Upload files of a folder, as `list_files` names them, each under its SHA-256; those that are there stay."""
-        with ThreadPoolExecutor(TRANSFERS) as pool:
-            list(pool.map(lambda f: self._put_blob(folder / f["name"], f["sha256"]), files))
+    def put_blobs(self, folder: Path, files: Sequence[Mapping[str, Any]]) -> int:
+        """Upload files of a folder, as `list_files` names them, each under its SHA-256; those that are there stay.
 
-    def _put_blob(self, path: Path, sha256: str) -> None:
+        Returns:
+            How many bytes were added.
+        """
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            return sum(pool.map(lambda f: self._put_blob(folder / f["name"], f["sha256"]), files))
+
+    def _put_blob(self, path: Path, sha256: str) -> int:
         key = f"blobs/sha256/{sha256}"
         try:
             head = self.client.head_object(Bucket=self.bucket, Key=key)
             if head["ContentLength"] == path.stat().st_size:
-                return
+                return 0
         except self.client.exceptions.ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
                 raise
         # Bytes whose name is their hash cannot conflict: a loser of this race has put the same.
         with path.open("rb") as file:
-            self.put(key, file, IfNoneMatch="*")
+            return path.stat().st_size if self.put(key, file, IfNoneMatch="*") else 0
 
     def get_blobs(self, files: Sequence[Mapping[str, Any]], target: Path, whose: str) -> None:
         """Download files into a folder, verifying every byte.
@@ -231,10 +267,11 @@ class Store:
             The reference of the visible artifact, and whether it is this one (False: another was there first).
         """
         files = list_files(folder)
-        self.put_blobs(folder, files)
+        added = self.put_blobs(folder, files)
         manifest = {**about, "kind": kind, "key": key, "digest": content_digest(files), "files": files}
         body = json.dumps(manifest, indent=1, sort_keys=True).encode()
         won = self.put(f"artifacts/{kind}/{key}/manifest.json", body, IfNoneMatch="*")
+        self._spend(Spent(added=added + len(body) * won))
         if not won:
             manifest = self._winner(kind, key)
         return Ref(kind, key, manifest["digest"]), won

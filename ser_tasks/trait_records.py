@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def register_trait(given: Sequence[Mapping[str, Any]], store: Store, by: str) ->
             "git.commit": git_commit(),
         },
     )
-    return {"model": "trait", **register_fitted_trait(fitted)}
+    return {"model": "trait", **register_fitted_trait(fitted), "spent": asdict(store.spent)}
 
 
 def record_trait(

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ser_tasks.tracking import find_run, served_requirements
+from ser_tasks.tracking import READY, find_run, served_requirements
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SERVED_TRAIT = Path(__file__).parent / "served_trait.py"
 
@@ -50,11 +53,13 @@ def register_fitted_trait(fitted: FittedTrait) -> dict[str, Any]:
 
     client = mlflow.MlflowClient()
     found = client.search_model_versions(f"name = '{fitted.name}' and tag.`ser.key` = '{fitted.key}'")
-    if found:
+    if found and READY in found[0].tags:
         return {"name": fitted.name, "version": int(found[0].version), "run_id": found[0].run_id, "new": False}
+    if found:  # a try before this one was killed here
+        return _show(client, fitted, found[0])
     experiment = mlflow.set_experiment(fitted.experiment).experiment_id
     run_id = find_run(client, experiment, "ser.key", fitted.key)
-    with mlflow.start_run(run_id=run_id, run_name=fitted.name) as run:
+    with mlflow.start_run(run_id=run_id, run_name=fitted.name):
         mlflow.set_tags(dict(fitted.tags))
         mlflow.log_metrics(headline(fitted.metrics, fitted.transfers))
         mlflow.log_dict(dict(fitted.metrics), "metrics.json")
@@ -62,9 +67,15 @@ def register_fitted_trait(fitted: FittedTrait) -> dict[str, Any]:
             mlflow.log_artifact(str(picture), "figures")
         info = _log_model(fitted)
     made = mlflow.register_model(info.model_uri, fitted.name, tags=dict(fitted.tags))
-    client.update_model_version(fitted.name, made.version, trait_card(fitted))
-    client.set_registered_model_alias(fitted.name, "challenger", made.version)
-    return {"name": fitted.name, "version": int(made.version), "run_id": run.info.run_id, "new": True}
+    return _show(client, fitted, made)
+
+
+def _show(client: "MlflowClient", fitted: FittedTrait, version: Any) -> dict[str, Any]:
+    """Give a version its card and the alias; the tag that says that it has both comes last."""
+    client.update_model_version(fitted.name, version.version, trait_card(fitted))
+    client.set_registered_model_alias(fitted.name, "challenger", version.version)
+    client.set_model_version_tag(fitted.name, version.version, READY, "yes")
+    return {"name": fitted.name, "version": int(version.version), "run_id": version.run_id, "new": True}
 
 
 def _log_model(fitted: FittedTrait) -> Any:

@@ -8,6 +8,8 @@ import pytest
 from ser_tasks.config import EncoderShape, Fit, configs_folder, load_config
 from ser_tasks.errors import BadInput
 from ser_tasks.models import encoders
+from ser_tasks.plan import Plan
+from ser_tasks.steps import STEPS
 from ser_tasks.training.fit import FitOptions
 
 
@@ -43,6 +45,18 @@ def test_a_number_of_seeds_out_of_range_is_refused(seeds: float) -> None:
     assert load_config("demo").seeds == 1
     with pytest.raises(BadInput, match="seeds: Input should be"):
         load_config("demo", {"seeds": seeds})
+
+
+def test_the_demos_wav2vec2_learns_anew_from_dropped_ratings_and_nothing_else_does() -> None:
+    config = load_config("demo")
+    assert config.wav2vec2.fit.tone_weight > 0
+    plan = Plan(config, {}, {}, ["cnn", "wav2vec2"], [], {})
+    assert not STEPS["ratings"].left_out(plan, "")
+    assert not STEPS["tones"].left_out(plan, "")
+    assert STEPS["ratings"].needs(plan, "")["annotations?"] == ("annotations", "")
+    assert STEPS["tones"].needs(plan, "")["ratings"] == ("ratings", "")
+    assert STEPS["train_wav2vec2"].needs(plan, "wav2vec2")["ratings"] == ("tones", "")
+    assert "ratings" not in STEPS["train_cnn"].needs(plan, "cnn")
 
 
 def test_options_are_those_of_the_networks() -> None:

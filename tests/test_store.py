@@ -47,6 +47,18 @@ def test_what_is_published_comes_back_byte_for_byte(store: Store, tmp_path: Path
     assert {path.name: path.read_text() for path in fetched.iterdir()} == {"one": "1", "two": "2"}
 
 
+def test_requests_and_added_bytes_are_counted(store: Store, tmp_path: Path) -> None:
+    before = store.spent
+    store.publish("kind", key_of("x"), folder_with(tmp_path / "a", one="1", two="22"), {"built_by": "test"})
+    first = store.spent - before
+    assert first.requests == 5  # two blobs looked for and put, and the manifest
+    assert first.added == 3 + len(store.get(f"artifacts/kind/{key_of('x')}/manifest.json") or b"")
+    before = store.spent
+    store.publish("kind", key_of("x"), folder_with(tmp_path / "b", one="1", two="22"), {"built_by": "test"})
+    again = store.spent - before
+    assert (again.requests, again.added) == (4, 0)  # two blobs found; the manifest refused, and read
+
+
 def test_of_two_publishers_with_different_bytes_one_is_visible_whole(
     make_store: Callable[[], Store], tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ import mlflow
 import pytest
 from typer.testing import CliRunner
 
+from ser_tasks.annotations.intake import INCOMING, read_ledger, read_ratings_version, read_standing, take_in
+from ser_tasks.annotations.version import current
 from ser_tasks.artifact import Ref, artifact_key
 from ser_tasks.checkpoint_store import StoreCheckpoints
 from ser_tasks.cli import app
@@ -22,9 +24,11 @@ from ser_tasks.errors import BadInput, Busy, Damaged
 from ser_tasks.keeping.collect import collect, find
 from ser_tasks.keeping.usage import usage
 from ser_tasks.keeping.verify import verify
+from ser_tasks.plan import accept, accepted_before
 from ser_tasks.store import TRASH, Store
 
 NOW = timedelta(0)
+RATED = "utterance_id,annotator_id,trait,rating,scale,created_at,source\n"
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +100,34 @@ def test_what_runs_pointers_versions_leases_and_inputs_need_stays_and_the_rest_g
         store.fetch(ref, tmp_path / f"again-{ref.key}")
     left = store.client.list_multipart_uploads(Bucket=store.bucket).get("Uploads", [])
     assert upload not in {each["UploadId"] for each in left}
+
+
+def test_what_the_pointers_of_annotations_and_accepted_corpora_lead_to_stays(
+    make_store: Callable[[], Store], tmp_path: Path
+) -> None:
+    store = make_store()
+    for day, rating in ((1, 2), (2, 4)):
+        row = f"u1,a1,rudeness,{rating},1-5,2026-01-{day:02d}T00:00:00Z,x\nu{day},,rudeness,3,1-5,,x\n"
+        store.put(f"{INCOMING}{day}.csv", (RATED + row).encode())
+        take_in(store, "ser_nightly_retrain/1")
+    pinned = [publish(store, tmp_path, name, kind=name) for name in ("raw", "scan")]
+    accept("demo", *map(str, pinned), store)
+    version, held = current(store), keys(store, "artifacts/")
+    superseded = {f"artifacts/{kind}/" for kind in ("annotation_ledger", "ratings_version")}
+    gc(store)
+    empty_trash(store)
+    gone = held - keys(store, "artifacts/")
+    assert {next(start for start in superseded if key.startswith(start)) for key in gone} == superseded
+    assert len(gone) == 2  # the first drop's ledger and ratings: the second's name all that they were made of
+
+    store = make_store()  # nothing comes from a cache
+    assert [drop.listed for drop in read_ledger(store, version)] == [1, 1]
+    assert list(read_ratings_version(store, version)["rating"]) == [4]
+    assert list(read_standing(store, version).history["status"]) == ["older", "current"]
+    store.put(f"{INCOMING}3.csv", (RATED + "u3,a1,rudeness,5,1-5,2026-01-03T00:00:00Z,x\n").encode())
+    third = take_in(store, "ser_nightly_retrain/3")
+    assert (third.now.version, third.counts["current"], third.counts["older"]) == (3, 2, 1)
+    store.fetch(accepted_before("demo", "other uploads", store) or "", tmp_path / "accepted")
 
 
 def test_a_dry_run_changes_nothing_and_is_the_default(store: Store, tmp_path: Path) -> None:
