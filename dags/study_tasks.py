@@ -168,7 +168,7 @@ def train_seeds(given: list[Any], about: str) -> dict[str, Any]:
     return run(f"train_{about.partition('/')[0]}", given, about)
 
 
-def seed_tasks(planned: Any, tested: Any, data: Any, first: list[Any]) -> Any:
+def seed_tasks(planned: Any, tested: Any, data: Any, first: list[Any]) -> list[Any]:
     """Further seeds of the networks, and what several seeds say. All are skipped with one seed.
 
     Args:
@@ -180,7 +180,7 @@ def seed_tasks(planned: Any, tested: Any, data: Any, first: list[Any]) -> Any:
     trained = train_seeds.partial(given=[data]).expand(about=listed(planned, "seeded"))
     predict = step("predict", task_id="predict_seeds").partial(given=[data, trained])
     predicted = predict.expand(about=listed(planned, "seed_pairs"))
-    return step("seeds").partial(given=[*first, predicted]).expand(about=tested)
+    return [trained, predicted, step("seeds").partial(given=[*first, predicted]).expand(about=tested)]
 
 
 def trait_tasks(planned: Any, models: Any) -> Any:
