@@ -3,20 +3,27 @@
 import json
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from include.stack import objects, ports, services, supervise
 from include.stack.airflow import Airflow
 from include.stack.layout import CHECKOUT, Layout, State
+from ser_tasks import registry
 from ser_tasks.annotations.ledger import Drop
 from ser_tasks.corpora.demo import make_demo_corpora
+from ser_tasks.tracking import READY
+from tests.dags.test_promote import DAG as PROMOTE
+from tests.dags.test_promote import Review, until
 
 pytestmark = pytest.mark.timeout(3600)  # a night is a whole study, and may share its cores
 DAG = "ser_nightly_retrain"
@@ -31,6 +38,7 @@ PREFERRED = {
 }
 HEAD = "utterance_id,annotator_id,trait,rating,scale,created_at,source\n"
 ENDED = ("success", "failed")
+CNN, WAV2VEC2 = "ser-cnn", "ser-wav2vec2"
 
 
 @dataclass
@@ -88,7 +96,7 @@ class Nights:
             bad = [t for t in tasks if t["state"] == "failed"]
             print("\n".join(line for t in bad for line in [t["task_id"], *self.airflow.log(t, 30)]))
         row = {"dropped": what, "outcome": found["night"]["outcome"], "seconds": round(found["seconds"], 1),
-               "bytes": found["night"].get("bytes", 0)}  # fmt: skip
+               "bytes": found["night"]["spent"]["added"], "requests": found["night"]["spent"]["requests"]}  # fmt: skip
         self.table.append(row)
         print(json.dumps(row))
         return found
@@ -118,6 +126,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
             objects.upload_folder(client, corpora["demo_iemocap"], "ser", "raw/demo_iemocap")
             clips = sorted(path.stem for path in corpora["demo_crema_d"].rglob("*.wav"))
             airflow = Airflow(state)
+            patch.setenv("MLFLOW_TRACKING_URI", state.mlflow_url)
             wait_for_dag(airflow)
             yield Nights(layout, state, airflow, corpora, clips)
         finally:
@@ -160,7 +169,7 @@ def test_first_night_then_skip_then_a_drop_then_the_same_again(nights: Nights) -
     skipped = nights.night("nothing")
     assert skipped["state"] == "success"
     assert skipped["night"]["outcome"] == "skipped"
-    assert "nothing new since the last night: skipped" in skipped["note"]
+    assert "nothing new since the last night: skipped\n0.0 MB added, " in skipped["note"]
     assert {state for name, state in skipped["tasks"].items() if name != "intake"} == {"skipped"}
     assert skipped["seconds"] < 30
 
@@ -169,9 +178,11 @@ def test_first_night_then_skip_then_a_drop_then_the_same_again(nights: Nights) -
     trained = nights.night("92 good ratings")
     assert trained["state"] == "success"
     assert trained["night"]["outcome"] == "trained"
-    assert "ser-wav2vec2" in new_versions(trained)
+    assert WAV2VEC2 in new_versions(trained)
     assert "agreement on rudeness" in trained["note"]
-    assert trained["night"]["bytes"] > 0
+    spent = trained["night"]["spent"]
+    assert spent["added"] > 1e6 > spent["requests"] > 100
+    assert f"{spent['added'] / 1e6:.1f} MB added, {spent['requests']} requests to the store" in trained["note"]
 
     nights.drop("the same.csv", HEAD + rows(train, 4, 1) + rows(train[:20], 2, 1, "a2"))
     again = nights.night("the same under another name")
@@ -208,7 +219,7 @@ def test_a_drop_with_bad_rows_lists_them_and_the_night_goes_on(nights: Nights) -
 def test_corrections_train_anew(nights: Nights) -> None:
     nights.drop("corrections.csv", HEAD + rows(nights.clips[:10], 1, 3))
     found = nights.night("10 corrections")
-    assert "ser-wav2vec2" in new_versions(found)
+    assert WAV2VEC2 in new_versions(found)
 
 
 @pytest.mark.prove
@@ -238,10 +249,72 @@ def test_killed_tasks_are_run_again_and_nothing_is_lost_or_doubled(nights: Night
     found = nights.outcome(run_id, f"30 corrections, SIGKILL at {task_id}")
     assert found["state"] == "success"
     assert nights.read("refs/annotations.json")["version"] == version + 1
-    registered = [item for item in found["night"]["registered"] if item["name"] == "ser-wav2vec2"]
+    registered = [item for item in found["night"]["registered"] if item["name"] == WAV2VEC2]
     assert len(registered) == 1
     assert registered[0]["new"]
     assert nights.night("nothing, after the kill")["night"]["outcome"] == "skipped"
+
+
+@pytest.mark.prove
+def test_killed_between_registering_and_alias_a_night_ends_with_one_version_and_one_alias(nights: Nights) -> None:
+    known = len(registry.versions(WAV2VEC2))
+    nights.drop("kill before the alias.csv", HEAD + rows(nights.clips[:30], 2, 7))
+    with no_alias_written(nights.layout):
+        run_id = nights.start()
+        until(lambda: len(registry.versions(WAV2VEC2)) > known, "no new version", seconds=1500)
+        kill_registration(nights, run_id)
+        made = registry.versions(WAV2VEC2)[0]
+        assert READY not in made["tags"]
+        assert not made["aliases"]
+    found = nights.outcome(run_id, "30 corrections, SIGKILL between registering and alias")
+    assert found["state"] == "success"
+    assert registration(nights, run_id)["try_number"] == 2
+    versions = registry.versions(WAV2VEC2)
+    assert len(versions) == known + 1
+    assert versions[0]["tags"][READY]
+    assert registry.aliases(WAV2VEC2)[registry.CHALLENGER] == made["version"]
+    registered = [item for item in found["night"]["registered"] if item["name"] == WAV2VEC2]
+    assert registered == [{"name": WAV2VEC2, "version": made["version"], "new": True}]
+    assert len(requests_about(nights, WAV2VEC2, made["version"])) == 1
+    assert nights.night("nothing, after the kill")["night"]["outcome"] == "skipped"
+
+
+REFUSE_ALIASES = """
+CREATE TRIGGER no_new_alias BEFORE INSERT ON registered_model_aliases BEGIN SELECT * FROM no_such_table; END;
+CREATE TRIGGER no_moved_alias BEFORE UPDATE ON registered_model_aliases BEGIN SELECT * FROM no_such_table; END;
+"""
+
+
+@contextmanager
+def no_alias_written(layout: Layout) -> Iterator[None]:
+    """MLflow's database refuses aliases until the block ends, as if it was busy: clients try again and again."""
+    with closing(sqlite3.connect(layout.mlflow / "mlflow.db", timeout=60)) as database:
+        database.executescript(REFUSE_ALIASES)
+        try:
+            yield
+        finally:
+            database.executescript("DROP TRIGGER no_new_alias; DROP TRIGGER no_moved_alias;")
+
+
+def registration(nights: Nights, run_id: str) -> dict[str, Any]:
+    """The task that registers wav2vec2."""
+    tasks = nights.airflow.tasks(DAG, run_id)
+    return next(t for t in tasks if t["task_id"] == "register" and t["rendered_map_index"] == "wav2vec2")
+
+
+def kill_registration(nights: Nights, run_id: str) -> None:
+    task = registration(nights, run_id)
+    assert task["state"] == "running"
+    process = psutil.Process(task["pid"])
+    process.kill()
+    psutil.wait_procs([process], timeout=10)
+    time.sleep(1)  # a request that it had sent is answered by now
+
+
+def requests_about(nights: Nights, model: str, version: int) -> list[str]:
+    """Runs of ser_promote about a version."""
+    runs = nights.airflow.call("GET", f"dags/{PROMOTE}/dagRuns", params={"limit": 100})["dag_runs"]
+    return [run["dag_run_id"] for run in runs if (run["conf"]["model"], run["conf"]["version"]) == (model, version)]
 
 
 @pytest.mark.prove
@@ -250,6 +323,68 @@ def test_of_two_at_once_one_waits(nights: Nights) -> None:
     runs = [nights.start(), nights.start()]
     found = [nights.outcome(run_id, "3 corrections, two nights at once") for run_id in runs]
     assert [item["night"]["outcome"] for item in found] == ["trained", "skipped"]
+
+
+@pytest.mark.prove
+def test_an_approval_waits_while_nights_go_on_and_a_newer_challenger_closes_the_older_one(nights: Nights) -> None:
+    ((_, asked),) = waiting(CNN)
+    while len(nights_since(nights, asked)) < 3:
+        nights.night("nothing, while an approval waits")
+    assert all(run["state"] == "success" for run in nights_since(nights, asked))
+    until(lambda: len(waiting(WAV2VEC2)) == 1, "the older challengers are not closed")
+    ((newest, last_asked),) = waiting(WAV2VEC2)
+    until(lambda: unanswered(nights) == {asked, last_asked}, f"{unanswered(nights)} wait")
+    assert registry.aliases(WAV2VEC2) == {registry.CHALLENGER: newest}
+    older = [row["tags"][registry.REVIEW] for row in registry.versions(WAV2VEC2) if row["version"] < newest]
+    assert older == ["superseded"] * (newest - 1)
+
+
+def unanswered(nights: Nights) -> set[str]:
+    """Runs of ser_promote that wait for a person."""
+    open_ones = {"response_received": False, "state": "awaiting_input"}
+    found = nights.airflow.call("GET", f"dags/{PROMOTE}/dagRuns/~/hitlDetails", params=open_ones)["hitl_details"]
+    return {item["task_instance"]["dag_run_id"] for item in found}
+
+
+def waiting(model: str) -> list[tuple[int, str]]:
+    """Versions that wait for an answer, and the run of ser_promote that asks."""
+    tags = {row["version"]: row["tags"] for row in registry.versions(model)}
+    return [
+        (version, each[registry.REVIEW_RUN]) for version, each in tags.items() if each.get(registry.REVIEW) == "waiting"
+    ]
+
+
+def nights_since(nights: Nights, asked: str) -> list[dict[str, Any]]:
+    """Nights that began and ended after a request was made."""
+    since = nights.airflow.run(PROMOTE, asked)["start_date"]
+    runs = nights.airflow.call("GET", f"dags/{DAG}/dagRuns", params={"limit": 100})["dag_runs"]
+    return [run for run in runs if run["state"] in ENDED and run["start_date"] > since]
+
+
+@pytest.mark.prove
+def test_approved_and_rolled_back_the_next_nights_gate_compares_with_the_champion_of_then(nights: Nights) -> None:
+    review = Review(nights.airflow, nights.layout, nights.state, WAV2VEC2)
+    ((newest, asked),) = waiting(WAV2VEC2)
+    assert review.ended(review.start(action="promote", version=1)) == "promoted"
+    review.answer(asked, "Approve", "heard ten clips")
+    assert review.ended(asked) == "promoted"
+    assert review.aliases() == {"champion": newest, "previous": 1}
+    assert review.review(newest) == ("promoted", "admin", "heard ten clips")
+    assert review.ended(review.start(action="rollback", reason="worse in use")) == "promoted"
+    assert review.aliases() == {"champion": 1, "previous": newest}
+
+    nights.drop("after the rollback.csv", HEAD + rows(nights.clips[:3], 1, 9))
+    found = nights.night("3 corrections, after a rollback")
+    assert WAV2VEC2 in new_versions(found)
+    aliases = review.aliases()
+    assert (aliases["champion"], aliases["previous"]) == (1, newest)
+    first = registry.tags_of(WAV2VEC2, 1)["ser.artifact"]
+    record = nights.record(found["run_id"])
+    gate = manifest_of(nights, record, "gate", "wav2vec2")
+    assert gate["inputs"]["champion"] == first
+    assert gate["inputs"]["challenger"] == registry.tags_of(WAV2VEC2, newest + 1)["ser.artifact"]
+    assert registry.tags_of(WAV2VEC2, newest)[registry.GATE] == "first"
+    assert registry.tags_of(WAV2VEC2, newest + 1)[registry.GATE] in ("pass", "fail", "undecided")
 
 
 @pytest.mark.prove
@@ -270,9 +405,13 @@ def last_record(nights: Nights) -> Any:
 
 
 def files_of(nights: Nights, record: Any, step: str, about: str) -> list[dict[str, Any]]:
+    return list(manifest_of(nights, record, step, about)["files"])
+
+
+def manifest_of(nights: Nights, record: Any, step: str, about: str) -> Any:
     (ref,) = [item["ref"] for item in record["steps"] if (item["step"], item["about"]) == (step, about)]
     kind, key, _ = ref.split("/")
-    return list(nights.read(f"artifacts/{kind}/{key}/manifest.json")["files"])
+    return nights.read(f"artifacts/{kind}/{key}/manifest.json")
 
 
 def read_step(nights: Nights, record: Any, step: str, about: str, name: str) -> Any:
