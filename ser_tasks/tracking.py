@@ -184,13 +184,20 @@ def find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> s
 def _log_datasets(training: Training) -> None:
     import mlflow
     import pandas as pd
+    from mlflow.exceptions import MlflowException
 
     for corpus, (folder, digest) in training.datasets.items():
         frame = pd.read_parquet(
             folder / "manifest.parquet", columns=["utterance_id", "speaker_id", "emotion", "duration_s"]
         )
         dataset = mlflow.data.from_pandas(frame, name=corpus, digest=digest[:32])  # MLflow allows 36 characters
-        mlflow.log_input(dataset, context="training" if corpus == training.metrics[0]["corpus"] else "across")
+        context = "training" if corpus == training.metrics[0]["corpus"] else "across"
+        try:
+            mlflow.log_input(dataset, context=context)
+        except (
+            MlflowException
+        ):  # two models that name a new dataset at once: MLflow refuses one of them, and now has it
+            mlflow.log_input(dataset, context=context)
 
 
 def _log_model(training: Training) -> Any:
