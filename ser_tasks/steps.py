@@ -345,11 +345,11 @@ def _embed_needs(plan: Plan, about: str) -> Needs:
 
 def _embed_params(plan: Plan, about: str) -> dict[str, Any]:
     title = f"{plan.pretrained} (pretrained)" if plan.embedder == "encoder" else ""
-    return {"title": title, "part": _part(about)[1:], "precision": "float32"}
+    return {"title": title, "part": _part(about)[1:], "precision": _trait(plan.config).precision}
 
 
 def _trait_params(plan: Plan, about: str) -> dict[str, Any]:
-    settings = _trait(plan.config).model_dump(mode="json", exclude={"embedder", "parts", "transfer"})
+    settings = _trait(plan.config).model_dump(mode="json", exclude={"embedder", "parts", "transfer", "precision"})
     return settings | {"resamples": plan.config.bootstrap_resamples, "seed": plan.config.seed}
 
 
@@ -428,7 +428,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_wav2vec2": Step(
         "The fine-tuned speech encoder, selected on dev UAR.",
-        3,
+        4,
         "ser_tasks.builds.train_network:build_wav2vec2",
         _train_needs,
         _train_params,

@@ -28,7 +28,7 @@ def predict_packed(
     audio: PackedAudio,
     indices: Sequence[int],
     device: str = "auto",
-    batch_seconds: float = 120.0,
+    batch_seconds: float | None = None,
     *,
     precision: str = "float32",
 ) -> NDArray[np.float32]:
@@ -39,7 +39,7 @@ def predict_packed(
         audio: Where the clips are.
         indices: Which clips; the result keeps their order.
         device: auto | cpu | cuda.
-        batch_seconds: Most seconds in a batch, padding included. It changes no result.
+        batch_seconds: Most seconds in a batch, padding included; None: what suits the device. It changes no result.
         precision: auto | float32 | bf16. With bf16 a clip's result depends a little on its batch.
 
     Returns:
@@ -56,7 +56,7 @@ def embed_packed(
     audio: PackedAudio,
     indices: Sequence[int],
     device: str = "auto",
-    batch_seconds: float = 120.0,
+    batch_seconds: float | None = None,
     *,
     precision: str = "float32",
 ) -> NDArray[np.float32]:
@@ -67,7 +67,7 @@ def embed_packed(
         audio: Where the clips are.
         indices: Which clips; the result keeps their order.
         device: auto | cpu | cuda.
-        batch_seconds: Most seconds in a batch, padding included. It changes no result.
+        batch_seconds: Most seconds in a batch, padding included; None: what suits the device. It changes no result.
         precision: auto | float32 | bf16. With bf16 a clip's result depends a little on its batch.
 
     Returns:

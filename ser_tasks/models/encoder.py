@@ -98,8 +98,12 @@ def real_frames(counts: Tensor, frames: int) -> Tensor | None:
     not known then.
     """
     mask = frame_mask(counts, frames)
-    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    return mask if recorded or not bool(mask.all()) else None
+    return mask if is_recorded() or not bool(mask.all()) else None
+
+
+def is_recorded() -> bool:
+    """Whether a graph is being recorded (export, torch.compile): it must hold for clips of every length."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
 
 def silence_padding(waveforms: Tensor, lengths: Tensor, shortest: int) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from ser_tasks.audio.logmel import frame_mask
-from ser_tasks.models.encoder import Encoder, real_frames, silence_padding
+from ser_tasks.models.encoder import Encoder, is_recorded, real_frames, silence_padding
 
 
 class Wav2Vec2Encoder(Encoder):
@@ -45,6 +45,8 @@ class Wav2Vec2Encoder(Encoder):
         waveforms, lengths = silence_padding(waveforms, lengths, self.shortest)
         if self.normalise:
             waveforms = _zero_mean_unit_variance(waveforms, lengths)
+        if waveforms.device.type == "cpu" and not is_recorded():
+            return self._features_clip_by_clip(waveforms, lengths)
         hidden, counts = waveforms[:, None], lengths
         for layer, kernel, stride in zip(
             self.model.feature_extractor.conv_layers, self.kernels, self.strides, strict=True
@@ -57,8 +59,33 @@ class Wav2Vec2Encoder(Encoder):
                 hidden = layer(hidden)
         return hidden.transpose(1, 2) * frame_mask(counts, hidden.shape[2])[:, :, None], counts
 
+    def _features_clip_by_clip(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, one clip after the other: on a CPU that is several times as fast.
+
+        Between the first two convolutions a second of audio takes 6.5 MB in float32 (512 channels, 3,200 frames): a
+        clip stays in the cache, a batch goes to memory and back. And nothing is computed on padding.
+        """
+        clips, extractor = [], self.model.feature_extractor
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in extractor.parameters())
+        with torch.set_grad_enabled(learns):
+            for waveform, length in zip(waveforms, lengths.tolist(), strict=True):
+                hidden = waveform[None, None, :length]
+                for layer in extractor.conv_layers:
+                    hidden = layer(hidden)
+                clips.append(hidden[0].T)
+        counts = torch.tensor([len(clip) for clip in clips])
+        frames = waveforms.shape[1]
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            frames = (frames - kernel) // stride + 1
+        padded = clips[0].new_zeros(len(clips), frames, clips[0].shape[1])
+        for row, clip in enumerate(clips):
+            padded[row, : len(clip)] = clip
+        return padded, counts
+
     def states(self, features: Tensor, counts: Tensor) -> list[Tensor]:
         encoder = self.model.encoder
+        if features.device.type == "cpu" and not is_recorded():  # a GPU would have to be waited for
+            features = features[:, : int(counts.max())]
         projected = self.model.feature_projection(features)
         hidden = projected[0] if isinstance(projected, tuple) else projected
         mask = real_frames(counts, hidden.shape[1])

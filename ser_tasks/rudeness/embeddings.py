@@ -16,7 +16,7 @@ from ser_tasks.audio.packed import PackedAudio
 from ser_tasks.errors import BadInput
 from ser_tasks.models.encoder import Encoder
 from ser_tasks.models.pooling import masked_mean_std
-from ser_tasks.training.batches import collate, prediction_batches
+from ser_tasks.training.batches import applied_seconds, collate, prediction_batches
 from ser_tasks.training.device import autocast, choose_device
 
 LAYERS = "layers.npy"
@@ -53,7 +53,7 @@ def write_layers(
     out: Path,
     *,
     device: str = "auto",
-    batch_seconds: float = 120.0,
+    batch_seconds: float | None = None,
     precision: str = "float32",
 ) -> Half:
     """Embed clips in batches of similar length and write each batch where its clips belong.
@@ -64,7 +64,8 @@ def write_layers(
         indices: Which clips; the rows keep their order.
         out: The folder that gets `LAYERS` and `UTTERANCES`, the latter last.
         device: auto | cpu | cuda.
-        batch_seconds: Most seconds in a batch, padding included. It changes no result and bounds the memory.
+        batch_seconds: Most seconds in a batch, padding included; None: what suits the device. It changes no result and
+            bounds the memory.
         precision: auto | float32 | bf16. With bf16 a clip's result depends a little on its batch.
 
     Returns:
@@ -78,7 +79,8 @@ def write_layers(
     place = choose_device(device)
     function = layer_function(model.to(place).eval())
     layers: Half = np.empty(0, dtype=np.float16)
-    for batch in prediction_batches([audio.length(i) for i in indices], batch_seconds):
+    most = batch_seconds or applied_seconds(place)
+    for batch in prediction_batches([audio.length(i) for i in indices], most):
         waveforms, lengths = collate(audio, [indices[position] for position in batch])
         with autocast(place, precision):
             values = function(waveforms.to(place), lengths.to(place)).float().cpu().numpy()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ser_tasks.audio.packed import PackedAudio
-from ser_tasks.training.batches import collate, prediction_batches
+from ser_tasks.training.batches import applied_seconds, collate, prediction_batches
 from ser_tasks.training.device import autocast
 
 
@@ -16,7 +16,7 @@ def apply_to_clips(
     audio: PackedAudio,
     indices: Sequence[int],
     device: torch.device,
-    batch_seconds: float,
+    batch_seconds: float | None,
     *,
     precision: str = "float32",
 ) -> Tensor:
@@ -27,13 +27,14 @@ def apply_to_clips(
         audio: Where the clips are.
         indices: Which clips, in the order of the result; at least one.
         device: Where to compute.
-        batch_seconds: Most seconds in a batch, padding included.
+        batch_seconds: Most seconds in a batch, padding included; None: what suits the device.
         precision: auto | float32 | bf16.
 
     Returns:
         float32 [len(indices), ...] on the CPU.
     """
-    batches = prediction_batches([audio.length(i) for i in indices], batch_seconds)
+    most = batch_seconds or applied_seconds(device)
+    batches = prediction_batches([audio.length(i) for i in indices], most)
     outputs: list[Tensor] = []
     for batch in batches:
         waveforms, lengths = collate(audio, [indices[position] for position in batch])

@@ -10,6 +10,8 @@ from ser_tasks.audio.packed import FULL_SCALE, SAMPLE_RATE_HZ, PackedAudio
 
 _WIDTH = 4_000  # batches are padded to a multiple of this many samples: kernels are made anew for every new shape
 _RESIDENT = 0.25  # part of a GPU's free memory that a corpus may lie in for the length of a training
+_APPLIED_S = {"cpu": 24.0}  # most audio in a batch outside training: what a CPU's cache holds
+_APPLIED_ELSEWHERE_S = 120.0
 _POOL = 16  # batches' worth of clips that are sorted by length together: enough to save padding, few enough to mix
 
 
@@ -95,6 +97,11 @@ def prediction_batches(lengths: Sequence[int], batch_seconds: float) -> list[lis
     """Put clips into batches by length, the shortest first; see `training_batches`."""
     order = sorted(range(len(lengths)), key=lambda position: lengths[position])
     return _cut(order, lengths, len(lengths), batch_seconds)
+
+
+def applied_seconds(device: torch.device) -> float:
+    """Most seconds in a batch, padding included, with which a network that is not trained is quick on a device."""
+    return _APPLIED_S.get(device.type, _APPLIED_ELSEWHERE_S)
 
 
 def _cut(order: list[int], lengths: Sequence[int], batch_size: int, batch_seconds: float) -> list[list[int]]:

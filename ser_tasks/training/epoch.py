@@ -6,6 +6,7 @@ number of processes and pieces decides how much memory and time a step takes, no
 which see a piece at a time).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def train_epoch(setup: Setup, epoch: int) -> Iterator[tuple[list[int], int, floa
     lengths = [train.audio.length(train.rows[row][0]) for row in drawn]
     batches = training_batches(lengths, options.batch_size, options.batch_seconds, options.seed, epoch)
     setup.network.train()
-    waiting: tuple[list[int], int, Tensor] | None = None
+    waiting: tuple[list[int], int, tuple[Tensor, Tensor]] | None = None
     for number, places in enumerate(batches):
         batch = [drawn[place] for place in places]
         padded = len(batch) * padded_width([lengths[place] for place in places])
@@ -125,8 +126,8 @@ def train_epoch(setup: Setup, epoch: int) -> Iterator[tuple[list[int], int, floa
     _average_buffers(setup)
 
 
-def _step(setup: Setup, batch: list[int], place: tuple[int, ...]) -> Tensor:
-    """One step of the optimiser; gives this process's part of the batch's loss."""
+def _step(setup: Setup, batch: list[int], place: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """One step of the optimiser; gives this process's part of the batch's loss, and how long the gradient was."""
     accelerator, train, options = setup.accelerator, setup.train, setup.options
     processes, device = accelerator.num_processes, accelerator.device
     whole = train.targets.whole(torch.tensor(batch, device=device))
@@ -142,20 +143,24 @@ def _step(setup: Setup, batch: list[int], place: tuple[int, ...]) -> Tensor:
             loss = train.targets.loss(logits, tone, mix, whole) * float(bool(piece))
             accelerator.backward(loss * processes)  # gradients are averaged over processes, and are to be added up
         total += loss.detach()
-    accelerator.clip_grad_norm_(setup.network.parameters(), options.clip_norm)
+    length = accelerator.clip_grad_norm_(setup.network.parameters(), options.clip_norm or math.inf)
     setup.optimiser.step()
     setup.optimiser.zero_grad(set_to_none=True)
-    return total
+    return total, length
 
 
-def _settled(batch: list[int], padded: int, loss: Tensor, train: Examples, epoch: int) -> tuple[list[int], int, float]:
-    value = loss.item()
-    if not np.isfinite(value):
-        raise BadInput(
-            f"training: the loss is {value} in epoch {epoch + 1}, in the batch of {train.names(batch)}: "
-            "look at these clips, or lower the learning rate"
-        )
-    return batch, padded, value
+def _settled(
+    batch: list[int], padded: int, found: tuple[Tensor, Tensor], train: Examples, epoch: int
+) -> tuple[list[int], int, float]:
+    """Look at a step's loss and gradient: a gradient that is no number has made every weight one that is none."""
+    loss, length = (value.item() for value in found)
+    for name, value in (("loss", loss), ("gradient's length", length)):
+        if not np.isfinite(value):
+            raise BadInput(
+                f"training: the {name} is {value} in epoch {epoch + 1}, in the batch of {train.names(batch)}: "
+                "look at these clips, or lower the learning rate"
+            )
+    return batch, padded, loss
 
 
 def _average_buffers(setup: Setup) -> None:
@@ -188,6 +193,11 @@ def evaluate(setup: Setup) -> tuple[float, float, float | None]:
             if tone is not None:
                 outputs[batch, classes] = tone.float()
     outputs = accelerator.reduce(outputs, "sum")
+    if len(wrong := (~outputs.isfinite().all(dim=1)).nonzero()[:, 0].tolist()):
+        raise BadInput(
+            f"training: the network gives no numbers for the dev clips {dev.examples.names(wrong)}: "
+            "look at these clips, or lower the learning rate"
+        )
     logits, tone = outputs[:, :classes], outputs[:, classes]
     everything = torch.arange(rows, device=accelerator.device)
     loss = dev.targets.loss(logits, None, [(1.0, everything)], dev.targets.whole(everything)).item()

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -26,6 +27,7 @@ from ser_tasks.training.batches import collate, padded_width, prediction_batches
 from ser_tasks.training.device import autocast, wants_bf16
 from ser_tasks.training.options import FitOptions
 
+_VERSION = 2  # raise it when `features` of an encoder gives other numbers: what lies in caches is then made anew
 _ABANDONED_S = 86_400  # an unfinished cache that nothing was written to for so long belongs to nobody
 _log = logging.getLogger(__name__)
 
@@ -67,8 +69,12 @@ def cached_features(
             )  # fmt: skip
             return None
         started = time.perf_counter()
-        _make_room(folder, options.cache_gb * 1e9 - needed)
-        _fill(model, audio, clips, options, device, place)
+        try:
+            _make_room(folder, options.cache_gb * 1e9 - needed)
+            _fill(model, audio, clips, options, device, place)
+        except OSError as error:
+            _log.warning("features cannot be kept in %s (%s): they are computed in every epoch", folder, error)
+            return None
         _log.info("features of %d clips: %.2f GB in %.0f s", len(clips), needed / 1e9, time.perf_counter() - started)
     os.utime(place)  # used now: not among the first to go
     return _Cached(place, audio, device)
@@ -180,8 +186,9 @@ def _digest(model: Any, audio: PackedAudio, clips: Iterable[int], options: FitOp
     """Of all that decides the features' bits: the encoder, the clips, and how they are computed."""
     encoder = model.encoder
     about = [
-        encoder.describe(), torch.__version__, device.type, wants_bf16(device, options.precision),
-        torch.get_num_threads(), options.batch_seconds, [audio.utterance_ids[i] for i in clips],
+        _VERSION, encoder.describe(), torch.__version__, transformers.__version__, device.type,
+        wants_bf16(device, options.precision), torch.get_num_threads(), options.batch_seconds,
+        [audio.utterance_ids[i] for i in clips],
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
     for module in encoder.stages()[0]:

@@ -1,10 +1,12 @@
 """Model FLOP utilisation: floating-point operations that the model needs, against what the GPU could do.
 
-As PaLM's appendix B has it (Chowdhery et al. 2022, arXiv:2204.02311): the forward and the backward pass count, nothing
-that is computed twice to save memory is taken off, and a multiply-add is two operations.
+As PaLM's appendix B has it (Chowdhery et al. 2022, arXiv:2204.02311): the forward and the backward pass count, and a
+multiply-add is two operations. With gradient checkpointing what is computed twice is counted twice, which PaLM leaves
+out: the figure then is the hardware's utilisation.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -29,7 +31,12 @@ def peak_rate(device: torch.device, precision: str) -> float | None:
         return None
     rates = _DENSE_BF16 if wants_bf16(device, precision) else _FLOAT32
     name = torch.cuda.get_device_name(device)
-    return next((rate for part, rate in rates.items() if part in name), None)
+    return _rate_of(name, rates)
+
+
+def _rate_of(name: str, rates: Mapping[str, float]) -> float | None:
+    """The first rate whose part is in the name as whole words: an L4 is no L40S."""
+    return next((rate for part, rate in rates.items() if re.search(rf"\b{part}\b", name)), None)
 
 
 class Flops:

@@ -19,7 +19,7 @@ class FitOptions:
         encoder_learning_rate: The same for a pretrained encoder's weights; None: the same rate.
         weight_decay: Of AdamW, on matrices and kernels, not on biases and norms.
         warmup_fraction: Part of all steps in which the rate rises from 0.
-        clip_norm: Longest gradient, all weights together.
+        clip_norm: Longest gradient, all weights together; 0: any.
         patience: Stop after so many epochs without a better dev UAR; 0: never.
         class_weights: Weigh classes by the inverse of their frequency, as UAR does.
         class_sampling: Draw as many clips of each class in an epoch, in place of the weights.
@@ -70,9 +70,14 @@ class FitOptions:
         for name in ("epochs", "batch_size", "accumulate", "checkpoint_epochs"):
             if getattr(self, name) < 1:
                 raise BadInput(f"training: {name} {getattr(self, name)}: at least 1")
-        for name in ("mixup", "tone_weight", "cache_gb", "checkpoint_minutes"):
+        for name in ("mixup", "tone_weight", "cache_gb", "checkpoint_minutes", "clip_norm", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise BadInput(f"training: {name} {getattr(self, name)}: at least 0")
+        for name in ("learning_rate", "encoder_learning_rate", "batch_seconds"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise BadInput(f"training: {name} {getattr(self, name)}: above 0")
+        if not 0 <= self.warmup_fraction < 1:
+            raise BadInput(f"training: warmup_fraction {self.warmup_fraction}: in [0, 1)")
         if not (0 <= self.soft_weight <= 1 and 0 <= self.label_smoothing < 1):
             raise BadInput(
                 f"training: soft_weight {self.soft_weight} must lie in [0, 1], "

@@ -160,15 +160,23 @@ def packed_ravdess() -> PackedAudio:
     return PackedAudio.open(folder) if (folder / "index.json").is_file() else pack_ravdess(folder)
 
 
-def log_of_uses(path: Path, entry: Mapping[str, object]) -> None:
-    """Append what a use of the test speakers gave, however it came out: with commit and date."""
+def commit_of(path: Path) -> str:
+    """The commit that is checked out, with `+changes` where files differ from it; `path` itself does not count."""
     git = ["git", "-C", str(path.parent)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", f":!{path.name}"]
     changed = subprocess.run(status, capture_output=True, text=True, check=True)
-    about = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip() + ("+changes" if changed.stdout.strip() else ""),
-    }
+    return commit.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+
+
+def log_of_uses(path: Path, commit: str, entry: Mapping[str, object]) -> None:
+    """Append what a use of the test speakers gave, however it came out.
+
+    Args:
+        path: The log.
+        commit: Of the code that runs: read at the start, since a checkout may move while it runs.
+        entry: What is to be known.
+    """
+    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({**about, **entry}) + "\n")

@@ -8,11 +8,12 @@ import torch
 from ser_tasks.audio.packed import PackedAudio
 
 
-def one_by_one(model: Any, audio: PackedAudio) -> np.ndarray:
+def one_by_one(model: Any, audio: PackedAudio, device: torch.device) -> np.ndarray:
     """Mean and standard deviation over time of the last layer, float32 [clips, 2 * dim]."""
     found = []
     with torch.inference_mode():
         for i in range(len(audio)):
-            waveform = torch.from_numpy(audio.waveform(i))[None]
-            found.append(model.embed(waveform, torch.tensor([waveform.shape[1]]))[0].numpy())
+            waveform = torch.from_numpy(audio.waveform(i))[None].to(device)
+            length = torch.tensor([waveform.shape[1]], device=device)
+            found.append(model.embed(waveform, length)[0].cpu().numpy())
     return np.stack(found)

@@ -99,13 +99,18 @@ def whisper(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "norm"), [*((kind, norm) for kind in KIN for norm in NORMS), ("data2vec", "layer")])
+@pytest.mark.parametrize("recorded", [False, True], ids=["clip by clip", "as a graph records it, and on a GPU"])
 @torch.inference_mode()
-def test_states_equal_those_of_transformers_for_the_clip_alone(kind: str, norm: str, tmp_path: Path) -> None:
+def test_states_equal_those_of_transformers_for_the_clip_alone(
+    kind: str, norm: str, recorded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = make(kind, norm)
     encoder = load_encoder(saved(model, tmp_path, normalise=True)).eval()
     waveforms = [noise(length, seed) for seed, length in enumerate(LENGTHS)]
     batch, lengths = padded(*waveforms)
-    states, counts = encoder(batch + 0.3 * (torch.arange(batch.shape[1]) >= lengths[:, None]), lengths)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.jit, "is_tracing", lambda: recorded)
+        states, counts = encoder(batch + 0.3 * (torch.arange(batch.shape[1]) >= lengths[:, None]), lengths)
     assert len(states) == encoder.layers + 1 == 3
     extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
     for row, waveform in enumerate(waveforms):

@@ -1,6 +1,8 @@
 """Frozen convolutional features: computed once, and training on them is training without them."""
 
+import errno
 import logging
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,19 @@ def test_nothing_is_cached_where_it_would_be_wrong_or_useless(
 ) -> None:
     fit(wav2vec2(**model), *pair, LABELS, replace(FLOAT32, **change), cache_folder=tmp_path)
     assert caches(tmp_path) == []
+
+
+def test_a_full_disk_costs_the_cache_and_not_the_training(
+    pair: tuple[Examples, Examples], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object, **options: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with caplog.at_level(logging.WARNING):
+        history = fit(wav2vec2(), *pair, LABELS, FLOAT32, cache_folder=tmp_path)
+    assert len(history) == FLOAT32.epochs
+    assert "No space left on device" in caplog.text
 
 
 def test_beyond_its_bound_a_cache_is_not_made_and_older_ones_make_room(

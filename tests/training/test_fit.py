@@ -154,6 +154,41 @@ def test_a_loss_that_is_not_a_number_names_the_clips(tones: tuple[Examples, Exam
         fit(model, *tones, LABELS, OPTIONS)
 
 
+def test_a_gradient_that_is_not_a_number_names_its_own_batch_even_in_the_last_step(
+    tones: tuple[Examples, Examples],
+) -> None:
+    model = build_model(SPECS["cnn"])
+    train, dev = tones
+    one_batch = replace(train, rows=train.rows[:4])
+    model.get_parameter("classifier.weight").register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(BadInput, match=r"gradient's length is (nan|inf) in epoch 1, in the batch of tone\d+, "):
+        fit(model, one_batch, dev, LABELS, replace(OPTIONS, epochs=1))
+
+
+def test_dev_clips_for_which_the_network_gives_no_numbers_are_named(tones: tuple[Examples, Examples]) -> None:
+    model = build_model(SPECS["cnn"])
+    model.register_forward_hook(lambda network, given, logits: logits if network.training else logits * torch.nan)
+    with pytest.raises(BadInput, match=r"no numbers for the dev clips tone\d+"):
+        fit(model, *tones, LABELS, replace(OPTIONS, epochs=1))
+
+
+def test_a_bound_of_0_clips_no_gradient(tones: tuple[Examples, Examples]) -> None:
+    weights = []
+    for bound in (0.0, 1e9):
+        model = build_model(SPECS["cnn"])
+        fit(model, *tones, LABELS, replace(OPTIONS, epochs=1, clip_norm=bound))
+        weights.append(model.state_dict())
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"clip_norm": -1.0}, {"learning_rate": 0.0}, {"batch_seconds": 0.0}, {"warmup_fraction": 1.0}]
+)
+def test_options_that_would_do_harm_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match=f"{next(iter(wrong))} "):
+        FitOptions(**wrong)
+
+
 def test_training_leaves_the_callers_random_state_and_threads_alone(tones: tuple[Examples, Examples]) -> None:
     torch.manual_seed(5)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
