@@ -51,7 +51,7 @@ check: setup-dev  ## format, lint, types, import contracts
 	@.venv/bin/lint-imports
 
 test: setup-dev  ## what a change must pass
-	@$(PY) -m pytest -m "not prove and not gpu and not bench"
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not prove and not gpu and not bench"
 
 prove: setup-dev  ## the long proofs
 	@$(PY) -m pytest -m prove

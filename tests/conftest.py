@@ -27,6 +27,8 @@ TEST_PORTS = {
     "s3_filer": 18888,
     "s3_admin": 19350,
 }
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Of the processes that share the test files: each has servers of its own, which must not look for the same ports."""
 SHARED_CORPORA = Path(os.environ.get("SER_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 
 
@@ -35,7 +37,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, State]:
     """Folders, ports and secrets of the servers that tests start one by one."""
     layout = Layout(local=tmp_path_factory.mktemp("stack"))
     layout.make()
-    state = State(ports=choose(TEST_PORTS, {}))
+    state = State(ports=choose({name: port + 100 * WORKER for name, port in TEST_PORTS.items()}, {}))
     write_files(layout, state)
     return layout, state
 
