@@ -104,7 +104,7 @@ def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> Non
         inputs = {"model": ckpt_dir, "split": data_root / "split", "audio": data_root / "pack"}
         run_build("predict", inputs, {"corpus": corpus}, folder / "predictions")
         params = {
-            "model": "local", "corpus": corpus, "relation": "within", "labels": labels, "label_map": {},
+            "model": "local", "corpus": corpus, "relation": "within", "labels": labels, "label_map": {}, "variants": {},
             "resamples": study.bootstrap_resamples, "seed": study.seed,
         }  # fmt: skip
         run_build("evaluate", {"predictions": folder / "predictions", "model": ckpt_dir}, params, folder / "metrics")
@@ -116,11 +116,11 @@ def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> Non
         return
     title = f"{metrics['title']} on {corpus}, test: {metrics['clips']} clips, {metrics['speakers']} speakers"
     table = Table("metric", "value", metrics["interval"], title=title)
-    for name in ("uar", "accuracy", "macro_f1"):
+    for name, said in metrics["names"].items():
         table.add_row(
-            name, f"{metrics[name]['value']:.3f}", f"{metrics[name]['low']:.3f} to {metrics[name]['high']:.3f}"
+            said, f"{metrics[name]['value']:.3f}", f"{metrics[name]['low']:.3f} to {metrics[name]['high']:.3f}"
         )
-    table.add_row("chance (uar)", f"{metrics['chance_uar']:.3f}", "")
+    table.add_row("UAR by chance, at most", f"{metrics['chance_uar']:.3f}", "")
     out.print(table)
     grid = Table("true \\ predicted", *labels, "recall", title="confusion, clips")
     for row in confusion[1:]:

@@ -221,12 +221,14 @@ def _learnt_from(config: StudyConfig, params: dict[str, Any]) -> dict[str, Any]:
 def _evaluate_params(plan: Plan, about: str) -> dict[str, Any]:
     model, corpus = _pair(about)
     config = plan.config
+    across = next((test for test in config.emotion.across if test.corpus == corpus), None)
     return {
         "model": model,
         "corpus": corpus,
         "relation": "within" if corpus == config.emotion.train_corpus else "across",
         "labels": config.emotion.labels,
-        "label_map": next((dict(test.label_map) for test in config.emotion.across if test.corpus == corpus), {}),
+        "label_map": dict(across.label_map) if across else {},
+        "variants": {name: dict(changed) for name, changed in across.variants.items()} if across else {},
         "resamples": config.bootstrap_resamples,
         "seed": config.seed,
     }
@@ -458,14 +460,14 @@ STEPS: dict[str, Step] = {
     "evaluate": Step(
         "UAR, accuracy, macro-F1, classes, calibration, slices and raters of one model on one corpus, with intervals "
         "clustered by speaker.",
-        3,
+        4,
         "ser_tasks.builds.evaluate:build",
         _evaluate_needs,
         params=_evaluate_params,
     ),
     "compare": Step(
         "Paired differences of every two models on the same clips: bootstrap over speakers, McNemar, Holm.",
-        3,
+        4,
         "ser_tasks.builds.compare:build",
         _compare_needs,
         _compare_params,
@@ -473,7 +475,7 @@ STEPS: dict[str, Step] = {
     "seeds": Step(
         "Mean and standard deviation over trainings that differ in their seed; wav2vec2 against the CNN over seeds and "
         "speakers.",
-        1,
+        2,
         "ser_tasks.builds.seeds:build",
         _seeds_needs,
         _compare_params,
@@ -481,7 +483,7 @@ STEPS: dict[str, Step] = {
     ),
     "harm": Step(
         "UAR of the challenger minus the champion's on every test corpus: a guard, and no row of test goes further.",
-        1,
+        2,
         "ser_tasks.builds.gate:build_harm",
         _harm_needs,
         lambda plan, model: {key: _gate_params(plan, model)[key] for key in ("labels", "resamples", "seed")},
@@ -489,7 +491,7 @@ STEPS: dict[str, Step] = {
     "gate": Step(
         "Whether the challenger may be offered: champion and challenger anew on the gate speakers, every criterion "
         "written out.",
-        1,
+        2,
         "ser_tasks.builds.gate:build_gate",
         _gate_needs,
         _gate_params,
@@ -551,14 +553,14 @@ STEPS: dict[str, Step] = {
     ),
     "figures": Step(
         "Every figure as PNG and SVG, each with its data.",
-        2,
+        3,
         "ser_tasks.builds.figures:build",
         _figures_needs,
         _figures_params,
     ),
     "report": Step(
         "One HTML page with tables, figures and links to their data.",
-        2,
+        3,
         "ser_tasks.builds.report:build",
         needs=_report_needs,
         params=lambda plan, about: {"config": plan.config.portable(), "notes": plan.notes},

@@ -10,7 +10,7 @@ from ser_tasks.builds.evaluate import plain
 from ser_tasks.builds.predictions import of_role
 from ser_tasks.errors import BadInput
 from ser_tasks.evaluation.comparison import compare_models, holm
-from ser_tasks.evaluation.metrics import Estimate
+from ser_tasks.evaluation.metrics import FEW_SPEAKERS, Estimate
 
 SURE = 0.05
 """A p-value below this, with an interval that leaves 0 out, is called a difference."""
@@ -23,6 +23,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     specs = {name: json.loads((inputs[f"model/{name}"] / "model.json").read_text()) for name in names}
     tested = {name: of_role(inputs[f"predictions/{name}"], labels, "test") for name in names}
     taint = json.loads((inputs[f"predictions/{names[0]}"] / "protocol.json").read_text())["taint"]
+    speakers = len(set(tested[names[0]].speaker))
     pairs = []
     for first, second in combinations(names, 2):
         one, other = tested[first], tested[second]
@@ -40,25 +41,41 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         pair["titles"] = [specs[pair[side]]["title"] for side in ("first", "second")]
         notes = [specs[pair[side]]["note"] for side in ("first", "second")]
         corrected = pair["bootstrap_p_holm"]
-        pair["verdict"] = verdict(pair["uar_difference"], corrected, pair["titles"], notes, taint, "corrected p-value")
+        pair["verdict"] = verdict(
+            pair["uar_difference"], corrected, speakers, pair["titles"], notes, taint, "corrected p-value"
+        )
     result = {
         "corpus": params["corpus"],
-        "what": "UAR of the second minus UAR of the first, same clips, 95 % interval by bootstrap over speakers; "
-        f"p-values corrected for {len(pairs)} comparisons (Holm 1979)",
-        "speakers": len(set(tested[names[0]].speaker)),
+        "what": "UAR of the second minus UAR of the first, same clips, 95 % interval by bootstrap over speakers",
+        "family": f"p-values corrected (Holm 1979) for the {len(pairs)} comparison(s) of models on {params['corpus']}, "
+        "each test by itself; another corpus is another family",
+        "speakers": speakers,
         "pairs": pairs,
+        "remark": few(speakers),
     }
     (out / "difference.json").write_text(json.dumps(plain(result), indent=1))
 
 
+def few(speakers: int) -> str:
+    """What is to be thought of the intervals; empty with speakers enough."""
+    return f"with {speakers} speaker(s) intervals and p-values mean little" if speakers < FEW_SPEAKERS else ""
+
+
 def verdict(
-    difference: Estimate, p: float, titles: Sequence[str], notes: Sequence[str], taint: str, p_name: str = "p-value"
+    difference: Estimate,
+    p: float,
+    speakers: int,
+    titles: Sequence[str],
+    notes: Sequence[str],
+    taint: str,
+    p_name: str = "p-value",
 ) -> str:
     """A sentence about the second of two models minus the first.
 
     Args:
         difference: Of their UAR.
         p: Two-sided.
+        speakers: That it was measured on; under `FEW_SPEAKERS` no model is called better.
         titles: Of the two models.
         notes: What a model is that nothing can be said of, such as random; empty for the others.
         taint: Why the split allows no verdict; empty when it does.
@@ -68,6 +85,8 @@ def verdict(
         return f"no verdict: {taint}"
     if note := next(filter(None, notes), ""):
         return f"no verdict: one of them is {note}"
+    if speakers < FEW_SPEAKERS:
+        return f"undecided: {speakers} speaker(s); under {FEW_SPEAKERS} no model is called better"
     if p < SURE and not difference.low <= 0 <= difference.high:
         return f"{titles[int(difference.value > 0)]} is better"
     return f"undecided: the interval holds 0, or the {p_name} is not below .05"

@@ -11,21 +11,35 @@ import pandas as pd
 
 from ser_tasks.builds.predictions import Predicted, of_role, predicted
 from ser_tasks.data.manifest import read_manifest
-from ser_tasks.data.votes import vote_counts
+from ser_tasks.data.votes import HEARD, kind_of_raters, vote_counts
 from ser_tasks.evaluation.across import arousal_collapse, domain_shift, prior_shift
 from ser_tasks.evaluation.calibration import calibration, temperature_on_dev
-from ser_tasks.evaluation.metrics import FEW_SPEAKERS, METRICS, confusion_by_speaker, estimate, per_class
+from ser_tasks.evaluation.metrics import (
+    METRICS,
+    NAMES,
+    Counts,
+    about_interval,
+    chance_uar,
+    confusion_by_speaker,
+    confusion_shares,
+    estimate,
+    per_class,
+)
 from ser_tasks.evaluation.people import against_people
 from ser_tasks.evaluation.slices import slice_columns, slice_results
 
 FEWEST_VOTES = 2
 """A clip with fewer votes says nothing of how raters differ."""
+RATERS = {
+    "voice": "people who heard the voice alone",
+    "evaluators": "evaluators of the corpus, who may have seen the speaker too",
+}
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """Inputs: predictions, model; manifest, trained (scans), rows (fit), spectra (all optional).
 
-    Params: model, corpus, relation, labels, label_map, resamples, seed.
+    Params: model, corpus, relation, labels, label_map, variants (name to label map), resamples, seed.
     """
     labels, drawn = params["labels"], (params["resamples"], params["seed"])
     test = of_role(inputs["predictions"], labels, "test")
@@ -35,7 +49,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     protocol = json.loads((inputs["predictions"] / "protocol.json").read_text())
     manifest = read_manifest(inputs["manifest"] / "manifest.parquet") if "manifest" in inputs else None
     clips = None if manifest is None else manifest.set_index("utterance_id").loc[test.utterance_id]
-    classes = per_class(by_speaker, *drawn)
+    across = params["relation"] == "across"
     metrics = {
         "model": params["model"],
         "title": spec["title"],
@@ -44,28 +58,55 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         "corpus": params["corpus"],
         "relation": params["relation"],
         "label_map": params["label_map"],
+        "mapping": mapping(manifest, test.utterance_id, params["label_map"]) if across else "",
         "role": "test",
-        "clips": int(confusion.sum()),
-        "speakers": len(by_speaker),
-        "interval": "95 %, bootstrap over speakers" + (
-            f"; with {len(by_speaker)} speakers it means little" if len(by_speaker) < FEW_SPEAKERS else ""
-        ),
-        "chance_uar": float(1 / (confusion.sum(axis=1) > 0).sum()),
-        **{name: estimate(name, by_speaker, *drawn) for name in METRICS},
-        "recall": {label: found["recall"].value for label, found in zip(labels, classes, strict=True) if found},
-        "classes": [{"label": label, **found} for label, found in zip(labels, classes, strict=True) if found],
+        **_performance(by_speaker, labels, drawn),
+        "chance_uar": chance_uar(confusion),
+        "chance": "the most that a guess without hearing the clip can have: 1 / classes with clips",
         "calibration": _calibration(inputs["predictions"], inputs.get("dev"), test, labels, drawn),
-        "people": None if clips is None else _people(clips, test, labels, drawn),
+        "people": None if clips is None else _people(clips, test, labels, drawn, protocol.get("labels", "intended")),
         "slices": [] if clips is None else slice_results(
             test.target, test.chosen, test.speaker,
             {str(name): list(values) for name, values in slice_columns(clips).items()}, len(labels), *drawn,
         ),
-        "across": _across(inputs, params, test) if params["relation"] == "across" and "trained" in inputs else None,
-        "variants": _variants(inputs["predictions"] / "variants.parquet", labels, drawn),
+        "across": _across(inputs, params, test) if across and "trained" in inputs else None,
+        "variants": _variants(inputs["predictions"] / "variants.parquet", manifest, params),
     }  # fmt: skip
+    metrics["recall"] = {row["label"]: row["recall"].value for row in metrics["classes"]}
     (out / "metrics.json").write_text(json.dumps(plain(metrics), indent=1))
     table = pd.DataFrame(confusion, index=pd.Index(labels, name="true \\ predicted"), columns=labels)
     table.to_csv(out / "confusion.csv")
+
+
+def _performance(by_speaker: Counts, labels: Sequence[str], drawn: tuple[int, int]) -> dict[str, Any]:
+    """What is said of a model on clips, whatever their labels are."""
+    few = about_interval(len(by_speaker))
+    classes = per_class(by_speaker, *drawn)
+    return {
+        "clips": int(by_speaker.sum()),
+        "speakers": len(by_speaker),
+        "interval": "95 %, bootstrap over speakers" + (f"; {few}" if few else ""),
+        **{name: estimate(name, by_speaker, *drawn) for name in METRICS},
+        "classes": [{"label": label, **found} for label, found in zip(labels, classes, strict=True) if found],
+        "names": NAMES,
+        "confusion": {
+            "labels": list(labels),
+            "counts": by_speaker.sum(axis=0).tolist(),
+            "shares": confusion_shares(by_speaker, *drawn),
+        },
+    }
+
+
+def mapping(manifest: pd.DataFrame | None, tested: Sequence[str], label_map: Mapping[str, str]) -> str:
+    """What became of the emotions of a corpus that is test as a whole: `9 calm count as neutral; left out: 5 happy`."""
+    if manifest is None:
+        return ""
+    emotion = manifest["emotion"].fillna("unlabelled")
+    taken = manifest["utterance_id"].isin(list(tested))
+    counts, left = emotion[taken].value_counts(), emotion[~taken].value_counts().sort_index()
+    said = [f"{counts.get(name, 0)} {name} count as {label}" for name, label in label_map.items()]
+    said += [f"left out: {', '.join(f'{n} {name}' for name, n in left.items())}"] if len(left) else []
+    return "; ".join(said) or "all as the corpus has them"
 
 
 def plain(value: Any) -> Any:
@@ -92,15 +133,21 @@ def _calibration(
 
 
 def _people(
-    clips: pd.DataFrame, test: Predicted, labels: Sequence[str], drawn: tuple[int, int]
+    clips: pd.DataFrame, test: Predicted, labels: Sequence[str], drawn: tuple[int, int], policy: str
 ) -> dict[str, Any] | None:
-    """Agreement with raters who heard the voice, on clips with enough votes; None where a corpus has none."""
+    """Agreement with raters, on clips with enough votes; None where a corpus has none.
+
+    With a policy of labels other than `intended` the target is the raters' own majority: their UAR would be circular.
+    """
     votes = np.array([vote_counts(each, labels) for each in clips["votes"]])
     enough = votes.sum(axis=1) >= FEWEST_VOTES
     if not enough.any():
         return None
     speaker = [name for name, kept in zip(test.speaker, enough, strict=True) if kept]
-    return against_people(test.probabilities[enough], votes[enough], test.target[enough], speaker, *drawn)
+    found = against_people(test.probabilities[enough], votes[enough], test.target[enough], speaker, *drawn)
+    kinds = {kind_of_raters(each) for each in clips["votes"][enough]}
+    found["raters"] = " and ".join(RATERS[kind] for kind in HEARD if kind in kinds)
+    return found if policy == "intended" else found | {"human_uar": None}
 
 
 def _across(inputs: Mapping[str, Path], params: Mapping[str, Any], test: Predicted) -> dict[str, Any]:
@@ -123,14 +170,15 @@ def _across(inputs: Mapping[str, Path], params: Mapping[str, Any], test: Predict
     }
 
 
-def _variants(path: Path, labels: Sequence[str], drawn: tuple[int, int]) -> list[dict[str, Any]]:
+def _variants(path: Path, manifest: pd.DataFrame | None, params: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same corpus under other label maps."""
     if not path.is_file():
         return []
-    found = []
+    labels, drawn, found = params["labels"], (params["resamples"], params["seed"]), []
     for name, frame in pd.read_parquet(path).groupby("variant"):
         clips = predicted(frame, labels)
         by_speaker = confusion_by_speaker(clips.target, clips.chosen, clips.speaker, len(labels))
-        about = {"name": name, "clips": len(frame), "speakers": len(by_speaker)}
-        found.append(about | {metric: estimate(metric, by_speaker, *drawn) for metric in METRICS})
+        label_map = params["variants"][name]
+        about = {"name": name, "label_map": label_map, "mapping": mapping(manifest, clips.utterance_id, label_map)}
+        found.append(about | _performance(by_speaker, labels, drawn))
     return found

@@ -38,7 +38,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         "speakers": speakers,
         "models": models,
         **found,
-        "verdict": verdict(found["uar_difference"], found["p_bootstrap"], titles, notes, taint),
+        "verdict": verdict(found["uar_difference"], found["p_bootstrap"], speakers, titles, notes, taint),
         "remark": _remark(speakers, min(model["n"] for model in models)),
     }
     (out / "seeds.json").write_text(json.dumps(plain(result), indent=1))

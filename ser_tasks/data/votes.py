@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 
 HEARD = ("voice", "evaluators")
-"""Whose votes are about the voice: raters who did not see the speaker's face alone."""
+"""Whose votes count against a model that hears: raters of the voice alone, else a corpus's own evaluators, who may have
+seen the speaker too (those of IEMOCAP did: Busso et al. 2008). Raters of the face alone never do."""
 
 
 def vote_counts(votes: object, labels: Sequence[str], kinds: Sequence[str] = HEARD) -> list[float]:
@@ -15,6 +16,17 @@ def vote_counts(votes: object, labels: Sequence[str], kinds: Sequence[str] = HEA
         labels: Canonical emotions.
         kinds: Of raters, in order of preference.
     """
-    held = json.loads(votes) if isinstance(votes, str) else {}
-    counts: dict[str, int] = next((held[kind]["counts"] for kind in kinds if kind in held), {})
+    held = _held(votes)
+    kind = kind_of_raters(votes, kinds)
+    counts: dict[str, int] = held[kind]["counts"] if kind else {}
     return [float(counts.get(label, 0)) for label in labels]
+
+
+def kind_of_raters(votes: object, kinds: Sequence[str] = HEARD) -> str:
+    """The first of `kinds` whose votes a clip has; empty where it has none. Arguments as in `vote_counts`."""
+    held = _held(votes)
+    return next((kind for kind in kinds if kind in held), "")
+
+
+def _held(votes: object) -> dict[str, dict[str, dict[str, int]]]:
+    return json.loads(votes) if isinstance(votes, str) else {}

@@ -49,7 +49,7 @@ def arousal_collapse(
     def estimate(top: Any, bottom: int) -> Estimate:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = top(drawn) / drawn[:, bottom]
-        return Estimate(float(top(whole) / whole[bottom]), *interval(values))
+        return Estimate(float(top(whole) / whole[bottom]), *interval(values, len(sums)))
 
     return {
         "high_arousal": [name for name in names if name in HIGH_AROUSAL],

@@ -78,15 +78,25 @@ def reliability(probabilities: Floats, target: Counts) -> list[dict[str, float]]
 def expected_calibration_error(
     probabilities: Floats, target: Counts, speaker: Sequence[str], resamples: int, seed: int
 ) -> Estimate:
-    """Mean over clips of |accuracy - confidence| of their bin, in [0, 1], 15 equal-width bins of the top class."""
+    """Mean over clips of |accuracy - confidence| of their bin, in [0, 1], 15 equal-width bins of the top class.
+
+    Noise alone makes this error: the value is above the truth on average, and that of a resample above both, so that
+    the usual interval often leaves the value out. Here the upper end is that of the reversed interval (Davison and
+    Hinkley 1997, eq. 5.6), at least the value. The lower end is the value less what noise makes: |value - truth| is at
+    most the sum of the bins' errors, whose 97.5 % point resamples give as their distance from the sample, bin by bin.
+    In simulations (tests/evaluation/test_coverage.py) it held an error of 0 in 98 %, one of .14 in 95 %.
+    """
     bins, confidence, hit = _binned(probabilities, target)
     gaps = np.zeros((len(target), BINS))
     gaps[np.arange(len(target)), bins] = hit - confidence
     sums = sums_by_speaker(gaps, speaker)
     counts = sums_by_speaker(np.ones(len(target)), speaker)
     weights = speaker_weights(len(sums), resamples, seed)
-    low, high = interval(np.abs(weights @ sums).sum(axis=1) / (weights @ counts))
-    return Estimate(float(np.abs(sums.sum(axis=0)).sum() / len(target)), low, high)
+    gap, drawn = sums.sum(axis=0) / len(target), (weights @ sums) / (weights @ counts)[:, None]
+    value = float(np.abs(gap).sum())
+    least, _ = interval(np.abs(drawn).sum(axis=1), len(sums))
+    _, noise = interval(np.abs(drawn - gap).sum(axis=1), len(sums))
+    return Estimate(value, max(0.0, value - noise), max(value, 2 * value - least))
 
 
 def selective_risk(probabilities: Floats, target: Counts) -> list[dict[str, float]]:
@@ -112,6 +122,7 @@ def calibration(
     return {
         "temperature": temperature,
         "binning": f"{BINS} equal-width bins of the highest probability",
+        "ece_interval": "corrected for what noise alone adds to this error",
         "ece": both(lambda p: expected_calibration_error(p, target, speaker, resamples, seed)),
         "brier": both(lambda p: mean_estimate(brier(p, target), speaker, resamples, seed)),
         "reliability": both(lambda p: reliability(p, target)),

@@ -1,4 +1,4 @@
-"""A model against people: raters who heard the same clips without knowing what was intended."""
+"""A model against people: raters of the same clips, who did not know what was intended."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +38,8 @@ def against_people(
         Each with an interval: `jensen_shannon` (0: the same distribution), `soft_accuracy` (mean share of raters who
         chose what the model says), `rater_ceiling` (mean share of the other raters who chose what a rater says),
         `best_possible` (soft accuracy of always naming the raters' favourite), `human_uar` (mean over classes of the
-        share of votes for the intended label) and `model_uar` on the same clips.
+        share of votes for the target; circular where the target is made from their votes) and `model_uar` on the same
+        clips.
 
     Raises:
         BadInput: A clip with fewer than two votes.
@@ -74,5 +75,5 @@ def _mean_by_class(
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.nanmean(np.where(counts > 0, sums / counts, np.nan), axis=-1))
 
-    low, high = interval(mean(weights @ sums, weights @ counts))
+    low, high = interval(mean(weights @ sums, weights @ counts), len(sums))
     return Estimate(float(mean(sums.sum(axis=0), counts.sum(axis=0))), low, high)

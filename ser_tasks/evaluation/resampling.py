@@ -36,5 +36,5 @@ def mean_estimate(values: Floats, speaker: Sequence[str], resamples: int, seed: 
     """
     sums, counts = sums_by_speaker(values, speaker), sums_by_speaker(np.ones(len(values)), speaker)
     weights = speaker_weights(len(sums), resamples, seed)
-    low, high = interval((weights @ sums) / (weights @ counts))
+    low, high = interval((weights @ sums) / (weights @ counts), len(sums))
     return Estimate(float(values.mean()), low, high)

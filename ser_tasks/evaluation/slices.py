@@ -1,17 +1,25 @@
-"""The same model on parts of the test clips: who is served worse, and is the number of speakers enough to say so."""
+"""The same model on parts of the test clips: who is served worse, and is the number of speakers enough to say so.
+
+Best and worst group are picked by looking: with many groups the gap between them is wide without any difference. So a
+gap has a p-value by permutation, which picks as well, and an interval that holds for every two groups at once.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from ser_tasks.evaluation.comparison import holm
 from ser_tasks.evaluation.metrics import FEW_SPEAKERS, Counts, Estimate, Floats, interval, recalls
 from ser_tasks.evaluation.resampling import speaker_weights
 
 AGE_BANDS = ((0, 30, "under 30"), (30, 45, "30 to 44"), (45, 60, "45 to 59"), (60, 200, "60 and over"))
 SHORT_S, LONG_S = 2.0, 4.0
 FEW_CLIPS = 20
+PERMUTATIONS = 999
+"""Of the groups' labels; the smallest p is 1 / (1 + this)."""
 
 
 def slice_columns(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +50,11 @@ def slice_results(
     """UAR of every group of every column, and the gap between its best and worst group.
 
     UAR is over the classes that every group of a column has, so that groups are compared on the same task. Speakers are
-    resampled for all groups at once, so that gaps are paired where groups share speakers.
+    resampled for all groups at once, so that gaps are paired where groups share speakers. The interval of a gap holds
+    for all pairs of groups at once: it reaches as far as the widest of their errors in resamples. Its p-value is the
+    share of shuffles of the groups whose gap, best to worst, is at least as wide: where the group is a property of the
+    speaker, speakers are shuffled among the groups, else the clips of each speaker and class, so that neither who
+    speaks nor what is meant makes a gap. `p_holm` is corrected for the number of columns (Holm 1979).
 
     Args:
         target: int64 [clips].
@@ -55,11 +67,12 @@ def slice_results(
 
     Returns:
         One row a column that has at least two groups: {"by", "classes", "groups": [{"group", "clips", "speakers",
-        "uar": Estimate, "note"}], "gap": Estimate, "best", "worst", "note"}.
+        "uar": Estimate, "note"}], "gap": Estimate, "p", "p_holm", "shuffled": "speakers" or "clips", "best", "worst",
+        "note"}.
     """
     names, index = np.unique(np.asarray(speaker), return_inverse=True)
     weights = speaker_weights(len(names), resamples, seed)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for column, values in columns.items():
         groups = sorted({value for value in values if pd.notna(value)}, key=str)
         masks = [np.array([value == group for value in values]) for group in groups]
@@ -72,6 +85,9 @@ def slice_results(
         drawn = np.einsum("rs,gsij->rgij", weights, counts)
         value, resampled = _uar(counts.sum(axis=1), common), _uar(drawn, common)
         best, worst = int(value.argmax()), int(value.argmin())
+        gap = float(value[best] - value[worst])
+        _, noise = interval(np.ptp(resampled - value, axis=1), len(names))
+        shuffled, p = _gap_by_chance(target, predicted, index, np.stack(masks), common, classes, seed)
         about = [_about(mask, index) for mask in masks]
         rows.append(
             {
@@ -81,17 +97,65 @@ def slice_results(
                     {
                         "group": str(group),
                         **about[number],
-                        "uar": Estimate(float(value[number]), *interval(resampled[:, number])),
+                        "uar": Estimate(
+                            float(value[number]), *interval(resampled[:, number], about[number]["speakers"])
+                        ),
                     }
                     for number, group in enumerate(groups)
                 ],
                 "best": str(groups[best]),
                 "worst": str(groups[worst]),
-                "gap": Estimate(float(value[best] - value[worst]), *interval(resampled[:, best] - resampled[:, worst])),
+                "gap": Estimate(gap, gap - noise, min(1.0, gap + noise)),
+                "p": p,
+                "shuffled": shuffled,
                 "note": "; ".join(sorted({a["note"] for a in about if a["note"]})),
             }
         )
+    for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = corrected
     return rows
+
+
+def _gap_by_chance(
+    target: Counts, predicted: Counts, speaker: Counts, masks: npt.NDArray[np.bool_], common: list[int], classes: int,
+    seed: int,
+) -> tuple[str, float]:  # fmt: skip
+    """What is shuffled, and the share of shuffles, the true order among them, whose gap is at least as wide.
+
+    Args:
+        target: int64 [clips].
+        predicted: int64 [clips].
+        speaker: Number of each clip's speaker.
+        masks: [groups, clips]; a clip of no group takes no part.
+        common: Classes that every group has.
+        classes: Number of classes.
+        seed: Of the shuffles.
+    """
+    kept = masks.any(axis=0)
+    group, target, right = masks[:, kept].argmax(axis=0), target[kept], (predicted == target)[kept]
+    _, speaker = np.unique(speaker[kept], return_inverse=True)
+    draw = np.random.default_rng(seed)
+    groups_of = np.zeros((speaker.max() + 1, len(masks)), dtype=bool)
+    groups_of[speaker, group] = True
+    if (groups_of.sum(axis=1) == 1).all():
+        shuffled, unit, units = "speakers", speaker, groups_of.argmax(axis=1)
+        orders = draw.permuted(np.tile(units, (PERMUTATIONS, 1)), axis=1)
+    else:
+        shuffled, unit, units = "clips", np.arange(len(group)), group
+        stratum = speaker * classes + target
+        place = np.argsort(stratum, kind="stable")
+        orders = np.empty((PERMUTATIONS, len(group)), dtype=group.dtype)
+        # Whole numbers keep the strata in order, fractions shuffle within each.
+        orders[:, place] = group[np.argsort(stratum + draw.random((PERMUTATIONS, len(group))), axis=1)]
+    sums = np.zeros((2, len(units), classes))
+    np.add.at(sums[0], (unit, target), right)
+    np.add.at(sums[1], (unit, target), 1)
+    sums, one_hot, gaps = sums[:, :, common], np.eye(len(masks)), []
+    for order in (units, *orders):
+        hits, clips = one_hot[:, order] @ sums
+        held = _mean_of_seen(np.divide(hits, clips, out=np.full(hits.shape, np.nan), where=clips > 0))
+        gaps.append(float(np.nanmax(held) - np.nanmin(held)))
+    return shuffled, float(np.mean(np.asarray(gaps) >= gaps[0] - 1e-12))
 
 
 def _about(mask: Any, index: Any) -> dict[str, Any]:
@@ -103,7 +167,11 @@ def _about(mask: Any, index: Any) -> dict[str, Any]:
 
 def _uar(confusion: Counts, common: list[int]) -> Floats:
     """UAR over the common classes, [...]; a resample that lacks one of them counts those that it has."""
-    held = recalls(confusion)[..., common]
+    return _mean_of_seen(recalls(confusion)[..., common])
+
+
+def _mean_of_seen(held: Floats) -> Floats:
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
     with np.errstate(invalid="ignore"):
         seen = ~np.isnan(held)
         return np.asarray(np.where(seen, held, 0).sum(axis=-1) / np.where(seen.any(axis=-1), seen.sum(axis=-1), np.nan))

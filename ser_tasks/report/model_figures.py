@@ -48,7 +48,8 @@ def uar_picture(results: Sequence[Metrics], synthetic: frozenset[str]) -> Pictur
         name="uar",
         section="Results",
         title=title,
-        caption="Points: UAR on the test clips. Bars: 95 % interval, bootstrap over speakers. Dashed: chance.",
+        caption="Points: UAR on the test clips. Bars: 95 % interval, bootstrap over speakers. "
+        "Dashed: chance, the most that a guess without hearing can have.",
         alt="; ".join(f"{r['title']}{_noted(r)} on {r['corpus']}: UAR {in_words(r['uar'])}" for r in results) + ".",
         figure=figure,
         data=pd.DataFrame(rows),
@@ -120,6 +121,7 @@ def confusion_picture(result: Metrics, confusion: pd.DataFrame, synthetic: bool)
             "predicted": np.tile(labels, len(labels)),
             "clips": counts.ravel(),
             "share_of_true": shares.ravel(),
+            **{f"share_{end}": _ends(result["confusion"]["shares"], end) for end in ("low", "high")},
         }
     )
     recalls = ", ".join(f"{label} {value:.2f}" for label, value in result["recall"].items())
@@ -128,11 +130,17 @@ def confusion_picture(result: Metrics, confusion: pd.DataFrame, synthetic: bool)
         section="Confusion matrices",
         title=title + _noted(result),
         caption=f"{result['clips']} test clips of {result['speakers']} speakers. "
-        "Left: clips. Right: each row as shares; the diagonal is the recall, and its mean the UAR.",
+        "Left: clips. Right: each row as shares; the diagonal is the recall, and its mean the UAR. "
+        "The data has each share's 95 % interval.",
         alt=f"Confusion matrix of {title}{_noted(result)}. Recall: {recalls}.",
         figure=figure,
         data=with_remarks(data, result["note"], synthetic),
     )
+
+
+def _ends(shares: Sequence[Sequence[Mapping[str, float] | None]], end: str) -> list[float]:
+    """One end of each share's interval, row by row; NaN in the row of a class without clips."""
+    return [share[end] if share else np.nan for row in shares for share in row]
 
 
 def learning_picture(

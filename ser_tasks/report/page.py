@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from ser_tasks.evaluation.metrics import COVERAGE
 from ser_tasks.report.figures import file_name
 from ser_tasks.report.trait_page import trait_section
 
@@ -70,6 +71,7 @@ def render_page(found: Findings) -> str:
         sections=by_section(found.figures),
         **about_trait,
         remark=_about_interval,
+        coverage=COVERAGE,
         validations=[_validation_in_words(validation) for validation in found.validations],
         split=_split_rows(found.audit),
         labels_head=[(label, "n") for label in found.config["emotion"]["labels"]],

@@ -1,10 +1,13 @@
 """Calibration, slices, people, across corpora and comparisons, against scikit-learn, scipy and constructed truths."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import binomtest
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from ser_tasks.errors import BadInput
@@ -18,9 +21,7 @@ from ser_tasks.evaluation.calibration import (
     with_temperature,
 )
 from ser_tasks.evaluation.comparison import compare_models, holm, over_seeds
-from ser_tasks.evaluation.metrics import confusion_by_speaker, estimate
 from ser_tasks.evaluation.people import against_people, jensen_shannon
-from ser_tasks.evaluation.resampling import mean_estimate
 from ser_tasks.evaluation.slices import slice_columns, slice_results
 
 CLASSES = 4
@@ -56,11 +57,25 @@ def test_the_temperature_undoes_overconfidence_and_the_error_falls() -> None:
         temperature_on_dev(dev[:0], dev_target[:0])
 
 
-def test_the_calibration_error_is_the_mean_gap_of_the_reliability_diagram() -> None:
-    probabilities, target, speaker = honest_case(3, 800, sharpness=1.8)
-    rows = reliability(probabilities, target)
-    by_hand = sum(row["clips"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / 800
-    assert expected_calibration_error(probabilities, target, speaker, 100, 0).value == pytest.approx(by_hand)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_calibration_error_and_the_reliability_diagram_are_those_of_scikit_learns_curve(seed: int) -> None:
+    probabilities, target, speaker = honest_case(seed, 800, sharpness=1.8)
+    confidence, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == target
+    accuracy, mean = calibration_curve(hit, confidence, n_bins=15, strategy="uniform")
+    clips, _ = np.histogram(confidence, bins=np.linspace(0, 1, 16))
+    expected = float((clips[clips > 0] * np.abs(accuracy - mean)).sum() / 800)
+    assert expected_calibration_error(probabilities, target, speaker, 100, 0).value == pytest.approx(expected)
+    rows = pd.DataFrame(reliability(probabilities, target))
+    assert list(rows["clips"]) == list(clips[clips > 0])
+    assert list(rows["accuracy"]) == pytest.approx(list(accuracy))
+    assert list(rows["confidence"]) == pytest.approx(list(mean))
+
+
+def test_the_calibration_error_lies_in_its_interval_and_that_of_an_honest_model_reaches_zero() -> None:
+    honest = [expected_calibration_error(*honest_case(seed, 240), 300, seed) for seed in range(20)]
+    assert all(one.low <= one.value <= one.high for one in honest)
+    assert sum(one.low == 0 for one in honest) >= 18
+    assert expected_calibration_error(*honest_case(0, 1000, sharpness=1.8), 300, 0).low > 0.05
 
 
 def test_keeping_only_sure_clips_raises_accuracy() -> None:
@@ -110,8 +125,43 @@ def test_a_group_that_is_served_worse_shows_as_a_gap_whose_interval_excludes_zer
     assert set(found) == {"sex", "noise"}
     assert (found["sex"]["best"], found["sex"]["worst"]) == ("male", "female")
     assert found["sex"]["gap"].low > 0.1
+    assert (found["sex"]["shuffled"], found["sex"]["p"], found["sex"]["p_holm"]) == ("speakers", 0.001, 0.002)
     assert found["noise"]["gap"].low < 0.05
+    assert found["noise"]["shuffled"] == "clips" and found["noise"]["p"] > 0.05
     assert found["sex"]["groups"][0]["speakers"] == 12
+
+
+def sentences(seed: int, *, worst: float) -> dict[str, Any]:
+    """14 speakers of unlike skill say 12 sentences; the last is right less often by `worst`. What is said of them."""
+    draw = np.random.default_rng(seed)
+    speakers, count = 14, 12
+    who, sentence = np.repeat(np.arange(speakers), 4 * count), np.tile(np.repeat(np.arange(count), 4), speakers)
+    target = np.tile(np.arange(CLASSES), speakers * count)
+    right = draw.random(len(target)) < draw.beta(12, 8, speakers)[who] - worst * (sentence == count - 1)
+    predicted = np.where(right, target, (target + 1) % CLASSES)
+    columns = {"sentence": [f"s{i:02}" for i in sentence]}
+    return slice_results(target, predicted, [f"{i:02}" for i in who], columns, CLASSES, 400, seed)[0]
+
+
+def test_the_best_and_worst_of_many_equal_groups_are_seldom_told_apart_and_a_worse_one_is_found() -> None:
+    null = [sentences(seed, worst=0) for seed in range(8)]
+    assert min(row["gap"].value for row in null) > 0.05  # the widest of 66 gaps is wide by chance
+    assert sum(row["p"] <= 0.05 for row in null) <= 2
+    assert sum(row["gap"].low > 0 for row in null) <= 2
+    assert {row["shuffled"] for row in null} == {"clips"}
+    planted = sentences(0, worst=0.4)
+    assert planted["worst"] == "s11" and planted["p"] == 0.001 and planted["gap"].low > 0
+
+
+def test_groups_of_speakers_are_shuffled_as_speakers() -> None:
+    """Two against two: six ways to deal them, two of which give the widest gap; clips would give p = .001."""
+    target = np.tile(np.arange(CLASSES), 40)
+    speaker = np.repeat(np.arange(4), 40)
+    predicted = np.where(speaker < 2, target, (target + (np.arange(160) % 3 == 0)) % CLASSES)
+    row = slice_results(
+        target, predicted, [str(i) for i in speaker], {"sex": ["f" if i < 2 else "m" for i in speaker]}, CLASSES, 50, 0
+    )[0]
+    assert row["shuffled"] == "speakers" and row["p"] == pytest.approx(1 / 3, abs=0.05)
 
 
 def test_a_class_that_one_group_lacks_is_compared_in_no_group() -> None:
@@ -183,24 +233,3 @@ def test_mcnemar_is_the_exact_binomial_and_the_better_model_is_found() -> None:
 def test_holm_and_seeds() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert over_seeds([0.5, 0.6, 0.7]) == pytest.approx({"n": 3, "mean": 0.6, "sd": 0.1})
-
-
-@pytest.mark.prove
-def test_the_bootstrap_interval_covers_the_truth() -> None:
-    """30 speakers whose skill varies; the truth is the UAR over the population of speakers."""
-    covered, mean_covered, rounds = 0, 0, 400
-    for seed in range(rounds):
-        draw = np.random.default_rng(seed)
-        speakers, clips = 30, 24
-        skill = np.repeat(draw.beta(6, 4, speakers), clips)
-        target = np.tile(np.arange(CLASSES), speakers * clips // CLASSES)
-        right = draw.random(len(target)) < skill
-        predicted = np.where(right, target, (target + 1 + draw.integers(CLASSES - 1, size=len(target))) % CLASSES)
-        speaker = [str(i // clips) for i in range(len(target))]
-        found = estimate("uar", confusion_by_speaker(target, predicted, speaker, CLASSES), 500, seed)
-        covered += found.low <= 0.6 <= found.high
-        mean = mean_estimate(right.astype(float), speaker, 500, seed)
-        mean_covered += mean.low <= 0.6 <= mean.high
-    print(f"coverage of nominal 95 %: UAR {covered / rounds:.3f}, mean {mean_covered / rounds:.3f}, n {rounds}")
-    assert 0.90 <= covered / rounds <= 0.98
-    assert 0.90 <= mean_covered / rounds <= 0.98

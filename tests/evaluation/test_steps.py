@@ -10,8 +10,12 @@ import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from ser_tasks.builds import compare, evaluate
+from ser_tasks.config import load_config
 from ser_tasks.corpora.entry import Entry, Reading
-from ser_tasks.data.manifest import assemble, write_manifest
+from ser_tasks.corpora.readers import load_description, read_corpus
+from ser_tasks.corpora.source import open_source
+from ser_tasks.data.manifest import assemble, read_manifest, write_manifest
+from ser_tasks.data.split import make_split
 from ser_tasks.errors import BadInput
 from tests.report.studies import _put
 
@@ -19,11 +23,11 @@ LABELS = ["angry", "neutral", "sad"]
 VOTES = json.dumps({"voice": {"counts": {"angry": 3, "neutral": 6, "sad": 1}, "responses": 10}})
 
 
-def predictions(folder: Path, seed: int, skill: float, *, corpus: str = "c", taint: str = "") -> Path:
+def predictions(folder: Path, seed: int, skill: float, *, corpus: str = "c", taint: str = "", tested: int = 8) -> Path:
     folder.mkdir()
     draw = np.random.default_rng(seed)
     rows = []
-    for role, speakers in (("dev", range(4)), ("test", range(4, 12))):
+    for role, speakers in (("dev", range(4)), ("test", range(4, 4 + tested))):
         for speaker in speakers:
             for clip in range(12):
                 logits = draw.normal(0, 1, 3)
@@ -65,7 +69,8 @@ def facts_of() -> Any:
 
 
 PARAMS = {
-    "model": "cnn", "corpus": "c", "relation": "within", "labels": LABELS, "label_map": {}, "resamples": 300, "seed": 0,
+    "model": "cnn", "corpus": "c", "relation": "within", "labels": LABELS, "label_map": {},
+    "variants": {"calm as neutral": {"calm": "neutral"}}, "resamples": 300, "seed": 0,
 }  # fmt: skip
 
 
@@ -89,13 +94,22 @@ def test_everything_of_a_model_on_a_corpus_is_in_its_file(tmp_path: Path, facts_
     assert found["people"]["human_uar"]["value"] == pytest.approx(1 / 3, abs=0.01)
     assert found["people"]["votes"] == 960
     assert [row["by"] for row in found["slices"]] == ["sex"]  # durations go with the class here: no common class
-    assert found["across"] is None
+    assert found["across"] is None and found["mapping"] == ""
+    assert found["people"]["raters"] == "people who heard the voice alone"
+    assert found["names"]["macro_f1"] == "macro-F1 (unweighted mean of the classes' F1)"
+    shares = found["confusion"]["shares"]
+    counts = np.array(found["confusion"]["counts"])
+    for i, row in enumerate(found["classes"]):
+        assert shares[i][i] == row["recall"]
+        assert [cell["value"] for cell in shares[i]] == pytest.approx(list(counts[i] / counts[i].sum()))
+        assert all(cell["low"] <= cell["value"] <= cell["high"] for cell in shares[i])
 
 
 def test_another_corpus_shows_its_maps_its_shift_and_its_variants(tmp_path: Path, facts_of: Any) -> None:
     stored = predictions(tmp_path / "p", 0, 1.5)
-    frame = pd.read_parquet(stored / "predictions.parquet").query("role == 'test'")
-    frame.assign(variant="calm as neutral").iloc[:60].to_parquet(stored / "variants.parquet")
+    dev = pd.read_parquet(stored / "predictions.parquet").query("role == 'dev'")
+    frame = dev[dev["target"] == "neutral"].assign(role="test", variant="calm as neutral")
+    frame.to_parquet(stored / "variants.parquet")
     rows = tmp_path / "rows"
     rows.mkdir()
     pd.DataFrame({"role": "train", "label": ["angry"] * 3 + ["sad"]}).to_parquet(rows / "rows.parquet")
@@ -103,17 +117,58 @@ def test_another_corpus_shows_its_maps_its_shift_and_its_variants(tmp_path: Path
     spectra.mkdir()
     _put(spectra / "spectra.json", {"trained": "t", "spectra": {"t": [0.0, 0.0], "c": [3.0, -3.0]}})
     scan = scanned(tmp_path / "s", stored, facts_of)
+    manifest = read_manifest(scan / "manifest.parquet")
+    calm = manifest["utterance_id"].isin(list(dev["utterance_id"]))  # what no role but that of the variant has
+    write_manifest(manifest.assign(emotion=manifest["emotion"].mask(calm, "calm")), scan / "manifest.parquet")
     inputs = {"predictions": stored, "dev": stored, "model": model(tmp_path / "m", "CNN"), "manifest": scan}
     inputs |= {"trained": scan, "rows": rows, "spectra": spectra}
     out = tmp_path / "out"
     out.mkdir()
-    evaluate.build(inputs, PARAMS | {"relation": "across", "label_map": {"calm": "neutral"}}, out)
+    evaluate.build(inputs, PARAMS | {"relation": "across"}, out)
     found = json.loads((out / "metrics.json").read_text())
-    assert found["label_map"] == {"calm": "neutral"}
     assert found["across"]["prior_shift"]["total_variation"] == pytest.approx((0.75 - 1 / 3 + 1 / 3 + 1 / 3 - 0.25) / 2)
     assert found["across"]["domain_shift"]["spectrum"]["rms_difference_db"] == pytest.approx(3.0)
     assert found["across"]["domain_shift"]["rms_db"]["ks_distance"] == 0
-    assert [(row["name"], row["clips"]) for row in found["variants"]] == [("calm as neutral", 60)]
+    assert found["mapping"] == "left out: 48 calm"
+    (variant,) = found["variants"]
+    assert (variant["name"], variant["clips"], variant["speakers"]) == ("calm as neutral", 16, 4)
+    assert variant["mapping"] == "16 calm count as neutral; left out: 32 angry, 32 calm, 32 neutral, 32 sad"
+    assert [row["label"] for row in variant["classes"]] == ["neutral"]
+    assert np.sum(variant["confusion"]["counts"]) == 16 and variant["confusion"]["shares"][0] == [None] * 3
+    assert variant["interval"].endswith("with 4 speakers it means little: in simulations it held the truth in 88 %")
+
+
+def test_labels_that_raters_made_give_people_no_uar_and_evaluators_are_not_called_listeners(
+    tmp_path: Path, facts_of: Any
+) -> None:
+    stored = predictions(tmp_path / "p", 0, 1.5)
+    _put(stored / "protocol.json", {"description": "by speaker", "taint": "", "labels": "majority"})
+    scan = scanned(tmp_path / "s", stored, facts_of)
+    manifest = read_manifest(scan / "manifest.parquet")
+    seen = manifest["votes"].str.replace("voice", "evaluators")
+    write_manifest(manifest.assign(votes=seen), scan / "manifest.parquet")
+    evaluate.build({"predictions": stored, "model": model(tmp_path / "m", "CNN"), "manifest": scan}, PARAMS, tmp_path)
+    people = json.loads((tmp_path / "metrics.json").read_text())["people"]
+    assert people["human_uar"] is None and people["model_uar"]["value"] > 0.5
+    assert people["raters"] == "evaluators of the corpus, who may have seen the speaker too"
+
+
+def test_the_real_ravdess_has_1056_clips_without_calm_and_1248_with_calm_as_neutral(
+    ravdess: Path, facts_of: Any
+) -> None:
+    study = load_config("crema_d").emotion
+    reading = read_corpus(load_description("ravdess"), open_source(ravdess))
+    manifest = assemble("ravdess", reading, {entry.path: facts_of(i) for i, entry in enumerate(reading.entries)})
+    (test,) = study.across
+    told = []
+    for label_map in ({}, test.variants["calm as neutral"]):
+        nobody = pd.Series("test", index=manifest.index)
+        split, _ = make_split({"ravdess": manifest}, "crema_d", study.labels, {"ravdess": label_map}, nobody)
+        told.append((len(split), evaluate.mapping(manifest, list(split["utterance_id"]), label_map)))
+    assert told == [
+        (1056, "left out: 192 calm, 192 surprised"),
+        (1248, "192 calm count as neutral; left out: 192 surprised"),
+    ]
 
 
 def test_a_better_model_is_called_so_and_a_random_one_gets_no_verdict(tmp_path: Path) -> None:
@@ -128,8 +183,25 @@ def test_a_better_model_is_called_so_and_a_random_one_gets_no_verdict(tmp_path: 
     pairs = {(p["first"], p["second"]): p for p in json.loads((out / "difference.json").read_text())["pairs"]}
     assert pairs["bad", "good"]["verdict"] == "Good is better"
     assert pairs["bad", "good"]["uar_difference"]["low"] > 0
+    assert json.loads((out / "difference.json").read_text())["remark"] == ""
     assert pairs["good", "odd"]["verdict"] == "no verdict: one of them is random"
     assert all(p["bootstrap_p_holm"] >= p["p_bootstrap"] for p in pairs.values())
+
+
+@pytest.mark.parametrize("tested", [1, 4])
+def test_few_speakers_tell_no_models_apart_and_the_file_says_so(tmp_path: Path, tested: int) -> None:
+    inputs = {
+        f"predictions/{name}": predictions(tmp_path / name, seed, skill, tested=tested)
+        for name, seed, skill in (("bad", 1, 0.2), ("good", 2, 6.0))
+    }
+    inputs |= {f"model/{name}": model(tmp_path / f"m-{name}", name) for name in ("bad", "good")}
+    compare.build(inputs, {"corpus": "c", "labels": LABELS, "resamples": 500, "seed": 0}, tmp_path)
+    found = json.loads((tmp_path / "difference.json").read_text())
+    (pair,) = found["pairs"]
+    assert pair["uar_difference"]["low"] > 0 and pair["bootstrap_p_holm"] < 0.05
+    assert pair["verdict"] == f"undecided: {tested} speaker(s); under 5 no model is called better"
+    assert found["remark"] == f"with {tested} speaker(s) intervals and p-values mean little"
+    assert "1 comparison(s) of models on c" in found["family"]
 
 
 def test_other_clips_are_not_compared(tmp_path: Path) -> None:

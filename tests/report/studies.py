@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ser_tasks.builds.compare import few
 from ser_tasks.config import RANDOM_ENCODER
 from ser_tasks.data.manifest import SCHEMA, write_manifest
-from ser_tasks.evaluation.metrics import METRICS, confusion_by_speaker, estimate, per_class, recalls, uar_difference
+from ser_tasks.evaluation.metrics import (
+    METRICS,
+    NAMES,
+    confusion_by_speaker,
+    estimate,
+    per_class,
+    recalls,
+    uar_difference,
+)
 
 LABELS = ["angry", "disgust", "fear", "happy", "neutral", "sad"]
 SKILL = {"baseline": 0.35, "cnn": 0.6, "wav2vec2": 0.05, "probe": 0.7}
@@ -136,21 +145,29 @@ def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
               for g in ("female", "male")]  # fmt: skip
     risk = [{"coverage": c / 10, "clips": 18 * c, "accuracy": 0.9 - 0.03 * c} for c in range(10, 0, -1)]
     parts = ("recall", "precision", "f1")
+    classes = [
+        {"label": label, "clips": found["clips"], **{name: asdict(found[name]) for name in parts}}
+        for label, found in zip(LABELS, per_class(by_speaker, 200, 0), strict=True)
+    ]
     return {
         "label_map": {"surprised": "happy"} if relation == "across" else {},
-        "classes": [
-            {"label": label, "clips": found["clips"], **{name: asdict(found[name]) for name in parts}}
-            for label, found in zip(LABELS, per_class(by_speaker, 200, 0), strict=True)
-        ],
+        "mapping": "20 surprised count as happy; left out: 20 calm" if relation == "across" else "",
+        "names": NAMES,
+        "classes": classes,
+        "confusion": {
+            "labels": LABELS, "counts": by_speaker.sum(axis=0).tolist(), "shares": [[whole] * 6] * 6,
+        },
         "calibration": {
-            "temperature": 1.4, "binning": "15 equal-width bins", "fitted_on": "90 dev clips",
+            "temperature": 1.4, "binning": "15 equal-width bins", "ece_interval": "corrected",
+            "fitted_on": "90 dev clips",
             "ece": both, "brier": both, "reliability": {"as_is": bins, "scaled": bins}, "selective_risk": risk,
         },
         "people": {
             **dict.fromkeys(("jensen_shannon", "soft_accuracy", "rater_ceiling", "best_possible"), whole),
-            "human_uar": whole, "model_uar": whole, "clips": 100, "votes": 900,
+            "human_uar": whole, "model_uar": whole, "clips": 100, "votes": 900, "raters": "people who heard the voice",
         } if relation == "within" else None,
         "slices": [{"by": "sex", "classes": [0, 1], "groups": groups, "best": "female", "worst": "male", "gap": whole,
+                    "p": 0.2, "p_holm": 0.2, "shuffled": "speakers",
                     "note": "under 5 speakers: means little"}],
         "across": {
             "prior_shift": {"train": {}, "test": {}, "total_variation": 0.1},
@@ -164,7 +181,9 @@ def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
             },
         } if relation == "across" else None,
         "variants": [{"name": "calm as neutral", "clips": 120, "speakers": 4, "uar": whole, "accuracy": whole,
-                      "macro_f1": whole}] if relation == "across" else [],
+                      "macro_f1": whole, "mapping": "20 calm count as neutral; left out: 20 surprised",
+                      "classes": classes, "interval": "95 %; with 4 speakers it means little"}]
+        if relation == "across" else [],
     }  # fmt: skip
 
 
@@ -174,6 +193,8 @@ def _difference(folder: Path, corpus: str, cnn: np.ndarray, wav2vec2: np.ndarray
         {
             "corpus": corpus,
             "what": "UAR of the second minus UAR of the first",
+            "family": f"p-values corrected (Holm 1979) for the 1 comparison(s) of models on {corpus}",
+            "remark": few(len(cnn)),
             "speakers": len(cnn),
             "pairs": [
                 {

@@ -208,6 +208,11 @@ def test_the_tables_say_what_the_steps_found(whole: Path) -> None:
     assert f"no verdict: one of them is {RANDOM_ENCODER}" in html
     assert "AUC 0.840 (0.740 to 0.920)" in html
     assert "with 4 speakers it means little" in html
+    assert "with 4 speaker(s) intervals and p-values mean little" in html
+    assert "In simulations such an interval held the truth in" in html and "88 % with 4 speakers" in html
+    assert "Labels, 120 clips: 20 surprised count as happy; left out: 20 calm." in html
+    assert "Against people who heard the voice, the same 100 clips" in html
+    assert "macro-F1: unweighted mean of their F1" in html
     assert "at most 1 % of samples are clipped: 7 rows (crema_d-0000, a/0.wav" in html
     assert "ravdess: 2 clips: emotion surprised is not among the study" in html
     assert "2 sentences are spoken in train and in test, as acted corpora repeat them: DFA, IEO" in " ".join(
