@@ -1,19 +1,28 @@
 """A finished training in small, ready to be registered."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ser_tasks.model_card import Card
+from ser_tasks.models.encoders import EncoderShape
 from ser_tasks.models.files import ModelSpec, build_model, save_model
 from ser_tasks.tracking import Training
 
 ESTIMATE = {"value": 0.5, "low": 0.4, "high": 0.6}
 
 
-def make_training(folder: Path, name: str) -> Training:
-    """A CNN that has learnt nothing, with invented figures; `name`: of the registered model."""
-    spec = ModelSpec("cnn", {"channels": [4, 4, 4, 4]}, ["angry", "sad"], title="small")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cnn": {"channels": [4, 4, 4, 4]},
+    "wav2vec2": {"encoder": {"random": vars(EncoderShape(16, 1, 2, 16, 8))}},
+}
+"""Of the smallest models."""
+
+
+def make_training(folder: Path, name: str, architecture: str = "cnn") -> Training:
+    """A network that has learnt nothing, with invented figures; `name`: of the registered model."""
+    spec = ModelSpec(architecture, OPTIONS[architecture], ["angry", "sad"], title="small")
     save_model(folder, build_model(spec, None, 0), spec)
     scan = folder / "scan"
     scan.mkdir()
