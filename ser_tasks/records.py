@@ -229,6 +229,7 @@ def record(
             title=plan.config.title,
             summary=summary,
             trainings=[item["run_id"] for item in registered],
+            seeds=[Ref.parse(item["ref"]).key for item in given if item["about"] in plan.seeded],
             report=store.cached(report),
             tags={
                 "ser.plan": str(find(given, "plan", "")),
@@ -269,6 +270,8 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
                     "uar": metrics["uar"]["value"],
                     "low": metrics["uar"]["low"],
                     "high": metrics["uar"]["high"],
+                    "accuracy": metrics["accuracy"]["value"],
+                    "macro_f1": metrics["macro_f1"]["value"],
                     "n": metrics["clips"],
                     "speakers": metrics["speakers"],
                     "chance": metrics["chance_uar"],

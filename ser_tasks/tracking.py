@@ -259,10 +259,21 @@ def log_study(
     title: str,
     summary: Mapping[str, Any],
     trainings: Sequence[str],
+    seeds: Sequence[str],
     report: Path,
     tags: Mapping[str, str],
 ) -> str:
-    """Log the study's run, one for each DAG run, with the headline metrics and the report.
+    """Log the study's run, one for each DAG run, with the headline metrics and the report; a retry finds it again.
+
+    Args:
+        experiment: Name of the experiment.
+        run: Of the DAG, by which the study's run is found.
+        title: Of the study.
+        summary: Of `records.summarise`.
+        trainings: Ids of the registered trainings' runs, for the tag `ser.trainings`.
+        seeds: Keys of the trainings of further seeds, whose runs stand in that tag too.
+        report: Folder.
+        tags: Further tags.
 
     Returns:
         The address of the run in MLflow's UI.
@@ -273,10 +284,14 @@ def log_study(
     experiment_id = mlflow.set_experiment(experiment).experiment_id
     run_id = find_run(client, experiment_id, "ser.study", run)
     with mlflow.start_run(run_id=run_id, run_name=title) as started:
-        mlflow.set_tags({**tags, "ser.study": run, "ser.trainings": ",".join(trainings)})
+        further = [find_run(client, experiment_id, "ser.key", key) for key in seeds]  # None: trained in another study
+        linked = ",".join([*trainings, *filter(None, further)])
+        mlflow.set_tags({**tags, "ser.study": run, "ser.trainings": linked})
         for row in summary["rows"]:
             name = "".join(c if c.isalnum() else "_" for c in row["model"])
-            mlflow.log_metric(f"{row['relation']}.{row['corpus']}.{name}.uar", row["uar"])
+            place = f"{row['relation']}.{row['corpus']}.{name}"
+            mlflow.log_metrics({f"{place}.{metric}": row[metric] for metric in ("uar", "accuracy", "macro_f1")})
+            mlflow.log_metrics({f"{place}.uar_{end}": row[end] for end in ("low", "high")})
         for over in summary["seeds"]:
             for model in over["models"]:
                 place = f"seeds.{over['corpus']}.{model['model']}"

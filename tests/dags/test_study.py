@@ -255,7 +255,9 @@ def test_a_corpus_described_only_by_yaml_trains_from_an_archive(
     ]
     uars = {row["model"]: row["uar"] for row in summary["rows"]}
     assert all(model["seeds"][0]["uar"] == uars[model["title"]] for model in over["models"])
-    logged = mlflow.MlflowClient(mlflow_url).get_run(summary["mlflow_run_url"].split("/")[-2]).data.metrics
+    study = mlflow.MlflowClient(mlflow_url).get_run(summary["mlflow_run_url"].split("/")[-2]).data
+    logged = study.metrics
+    assert len(set(study.tags["ser.trainings"].split(","))) == 4  # two models, two seeds each
     cnn = over["models"][0]
     assert (logged["seeds.emodb.cnn.uar_mean"], logged["seeds.emodb.cnn.uar_sd"]) == (cnn["mean"], cnn["sd"])
     assert over["verdict"].startswith("no verdict: one of them is randomly initialised")
