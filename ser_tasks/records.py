@@ -1,6 +1,5 @@
 """What a run leaves behind: its plan, registered models, the study's run in MLflow, and the run record."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -98,13 +97,15 @@ def read_output(store: Store, given: Sequence[Mapping[str, Any]], step: str, abo
 
 
 def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: str) -> dict[str, Any]:
-    """Register a trained model in MLflow, once for its training's key.
+    """Register a trained model in MLflow, once for its training's key; what is known of it anew goes to its version.
 
     Returns:
         {"model", "gate", "name", "version", "run_id", "new", "spent"}; spent: requests to the store, without MLflow's.
     """
+    from ser_tasks import registry
     from ser_tasks.model_card import Card
-    from ser_tasks.tracking import Training, register_training
+    from ser_tasks.tracking import RESULTS, TESTED, Training, marks, register_training
+    from ser_tasks.verdicts import digest, verdict_of
 
     plan = read_plan(store, given)
     trained = find(given, f"train_{model}", model)
@@ -125,13 +126,16 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
     roles = read_output(store, given, "split", "", "roles.json") or {}
     tested = {corpus: sorted(name for name, role in held.items() if role == "test") for corpus, held in roles.items()}
     predicted = [find(given, "predict", f"{model}@{corpus}") for corpus in plan.config.emotion_corpora]
-    gate = read_output(store, given, "gate", model, "gate.json")
+    protocol = read_output(store, given, "split", "", "protocol.json") or {}
+    name = f"ser-{model}"
+    found = read_output(store, given, "gate", model, "gate.json")
+    gate, gate_tags = verdict_of(name, trained.key, find(given, "champion", model), found)
     baselines = {
         corpus: read_output(store, given, "evaluate", f"baseline@{corpus}", "metrics.json")
         for corpus in plan.config.emotion_corpora
     }
     card = Card(
-        name=f"ser-{model}",
+        name=name,
         key=trained.key,
         title=spec["title"],
         note=spec["note"],
@@ -141,6 +145,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         commercial=[c for c in plan.config.emotion_corpora if plan.descriptions[c].get("commercial_use") is True],
         digests={corpus: ref.digest for corpus, ref in datasets.items() if ref},
         gate=gate,
+        champion=gate_tags.get(registry.GATE_CHAMPION, ""),
         known_issues=[
             *plan.notes,
             *_warnings(plan.config.emotion_corpora, given, store),
@@ -151,7 +156,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         baselines={corpus: item for corpus, item in baselines.items() if item},
     )
     training = Training(
-        name=f"ser-{model}",
+        name=name,
         experiment=plan.config.name,
         key=trained.key,
         folder=folder,
@@ -180,14 +185,19 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
             "ser.corpora": ", ".join(f"{corpus} {ref.digest[:12]}" for corpus, ref in datasets.items() if ref),
             "ser.encoder": _encoder_in_words(model, plan),
             "ser.note": spec["note"],
-            "ser.test": hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:16],
-            **({"ser.gate": gate["verdict"], "ser.gate_sentence": gate["sentence"]} if gate else {}),
+            TESTED: marks(tested),
+            "ser.evaluation": protocol.get("evaluation", ""),
+            RESULTS: digest(metrics),
+            **gate_tags,
             "git.commit": git_commit(),
         },
         card=card,
     )
+    registered = register_training(training)
+    if not registered["new"]:
+        registry.reopen(name, registered["version"])
     verdict = (gate or {}).get("verdict", "not asked")
-    return {"model": model, "gate": verdict, **register_training(training), "spent": asdict(store.spent)}
+    return {"model": model, "gate": verdict, **registered, "spent": asdict(store.spent)}
 
 
 def _known_issues(corpus: str, scan: Path) -> list[str]:
