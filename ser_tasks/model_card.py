@@ -106,8 +106,8 @@ def _gate(card: Card) -> list[str]:
     if reported := gate.get("reported"):
         learnt = f"; the champion has learnt from {len(reported['heard'])} of them" if reported["heard"] else ""
         lines.append(
-            f"Reported, not decided on: UAR difference on the {reported['speakers']} test speakers of "
-            f"{reported['name']}: {_signed(reported['difference'])}{learnt}."
+            f"Reported, not decided on: UAR difference on the test speakers of "
+            f"{reported['name']} ({reported['speakers']}): {_signed(reported['difference'])}{learnt}."
         )
     held = [each for each in gate["criteria"] if each["kind"] == "slice" and each["finding"] == "held"]
     marks = {"held": "- held", "open": "- **open**", "broken": BROKEN}

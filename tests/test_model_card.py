@@ -51,7 +51,7 @@ def test_a_reviewer_finds_everything_on_the_card(tmp_path: Path) -> None:
         "## Gate: fail",
         "Fails: not no harm on b.",
         "Difference to the champion, version 7: UAR on gate: +0.031 (-0.012 to +0.074).",
-        "Reported, not decided on: UAR difference on the 4 test speakers of c: +0.031 (-0.012 to +0.074).",
+        "Reported, not decided on: UAR difference on the test speakers of c (4): +0.031 (-0.012 to +0.074).",
         "- held: UAR difference on 9 gate speakers",
         "- **broken**: UAR difference on b",
         "- **open**: UAR difference on sex male",

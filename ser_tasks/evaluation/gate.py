@@ -172,14 +172,14 @@ def _on_the_whole(difference: Estimate, speakers: int, role: str, options: GateO
     if fair and difference.high < -options.margin:
         finding = "broken"
     sentence = (
-        f"UAR difference on {speakers} {role} speakers: {_signed(difference)}; superior when the interval is above 0, "
+        f"UAR difference on {_counted(speakers, role)}: {_signed(difference)}; superior when the interval is above 0, "
         f"non-inferior when it is above -{options.margin:g}, inferior when it is below -{options.margin:g}"
     )
     return _criterion("superior or non-inferior", "difference", finding, sentence, difference.value)
 
 
 def _enough(speakers: int, role: str, options: GateOptions) -> dict[str, Any]:
-    sentence = f"{speakers} {role} speakers; under {options.min_speakers} nothing is decided without a person"
+    sentence = f"{_counted(speakers, role)}; under {options.min_speakers} nothing is decided without a person"
     return _criterion("enough speakers", "speakers", "held" if speakers >= options.min_speakers else "open", sentence)
 
 
@@ -204,7 +204,7 @@ def _no_harm(kind: str, part: Part, margin: float, parts: int, fewest: int) -> d
             finding, why = "broken", "; the interval is below 0"
     together = f"95 % for {parts} {'corpora' if kind == 'corpus' else 'slices'} together" if parts > 1 else "95 %"
     sentence = (
-        f"UAR difference on {part.name} ({part.clips} clips, {part.speakers} speakers): {_signed(difference)}, "
+        f"UAR difference on {part.name} ({part.clips} clips, {_counted(part.speakers)}): {_signed(difference)}, "
         f"{together}; at worst -{margin:g} is allowed{why}"
     )
     return _criterion(f"no harm on {part.name}", kind, finding, sentence, difference.value)
@@ -217,22 +217,26 @@ def _verdict(
         ", ".join(each["name"] for each in criteria if each["finding"] == finding) for finding in ("broken", "open")
     )
     if broken:
-        return "fail", f"Fails: not {broken}: UAR difference {_signed(difference)} on {speakers} {role} speakers."
+        return "fail", f"Fails: not {broken}: UAR difference {_signed(difference)} on {_counted(speakers, role)}."
     if speakers < options.min_speakers:
         return "undecided", (
-            f"Undecided: {speakers} {role} speakers are too few to decide (at least {options.min_speakers}); "
+            f"Undecided: too few to decide: {_counted(speakers, role)} (at least {options.min_speakers}); "
             f"the difference is {_signed(difference)}. A person decides."
         )
     if doubtful:
         return "undecided", (
-            f"Undecided: neither shown nor excluded: {doubtful}. The difference is {_signed(difference)} on {speakers} "
-            f"{role} speakers. A person decides."
+            f"Undecided: neither shown nor excluded: {doubtful}. The difference is {_signed(difference)} on "
+            f"{_counted(speakers, role)}. A person decides."
         )
-    return "pass", f"Passes: {'superior' if difference.low > 0 else 'non-inferior'} on {speakers} {role} speakers."
+    return "pass", f"Passes: {'superior' if difference.low > 0 else 'non-inferior'} on {_counted(speakers, role)}."
 
 
 def _criterion(name: str, kind: str, finding: str, sentence: str, value: float | None = None) -> dict[str, Any]:
     return {"name": name, "kind": kind, "finding": finding, "value": value, "sentence": sentence}
+
+
+def _counted(speakers: int, role: str = "") -> str:
+    return f"{speakers} {role + ' ' if role else ''}speaker{'' if speakers == 1 else 's'}"
 
 
 def _named(speakers: Sequence[str]) -> str:

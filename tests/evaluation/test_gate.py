@@ -67,7 +67,7 @@ def test_every_criterion_is_written_out_with_its_numbers() -> None:
     assert "+0.030 (-0.050 to +0.090)" in sentences[0]
     assert sentences[1] == "10 gate speakers; under 5 nothing is decided without a person"
     assert "-0.051 (-0.200 to +0.100)" in sentences[2] and "may be chance" in sentences[2]
-    assert "sex female (200 clips, 1 speakers)" in sentences[3] and "under 5 speakers" in sentences[3]
+    assert "sex female (200 clips, 1 speaker)" in sentences[3] and "under 5 speakers" in sentences[3]
     assert "no harm on ravdess, no harm on sex female" in found["sentence"]
     assert "A person decides" in found["sentence"]
 
