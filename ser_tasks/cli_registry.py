@@ -10,8 +10,12 @@ from rich.table import Table
 
 from ser_tasks import registry
 from ser_tasks.cli_options import AsJson, out
+from ser_tasks.tracking import TESTED
 
 registry_app = typer.Typer(no_args_is_help=True, help="Registered models: who is champion, and who was before.")
+
+UNLIKE = {TESTED: "test speakers", "ser.corpora": "versions of the corpora", "ser.evaluation": "clips or labels"}
+"""Tags that tell what versions were measured on, in words."""
 
 Model = Annotated[str, typer.Argument(help="A registered model: ser-cnn or ser-wav2vec2.")]
 Why = Annotated[str, typer.Option("--reason", help="Kept with the version.")]
@@ -50,15 +54,17 @@ def compare(
     against: Annotated[str, typer.Argument(help="A number, or an alias.")] = registry.CHAMPION,
     as_json: AsJson = False,
 ) -> None:
-    """Put the metrics of two versions side by side. Whether a difference is more than chance stands on the card.
+    """Put the headline metrics of two versions side by side, and say what they were not measured on alike.
 
-    Example: `ser registry compare ser-cnn 3 champion`
+    Whether a difference is more than chance stands on the card. Example: `ser registry compare ser-cnn 3 champion`
     """
     pair = [registry.find_version(model, text) for text in (version, against)]
     metrics = [registry.metrics_of(model, number) for number in pair]
+    one, other = (registry.tags_of(model, number) for number in pair)
+    unlike = [words for tag, words in UNLIKE.items() if one.get(tag) != other.get(tag)]
     if as_json:
-        both = zip(pair, metrics, strict=True)
-        typer.echo(json.dumps({"model": model, "versions": [{"version": n, "metrics": m} for n, m in both]}, indent=1))
+        found = [{"version": number, "metrics": each} for number, each in zip(pair, metrics, strict=True)]
+        typer.echo(json.dumps({"model": model, "versions": found, "unlike": unlike}, indent=1))
         return
     table = Table("metric", *(f"version {number}" for number in pair), "difference", title=model)
     for name in sorted(metrics[0].keys() | metrics[1].keys()):
@@ -67,6 +73,8 @@ def compare(
         difference = "" if None in values else f"{values[0] - values[1]:+.3f}"  # type: ignore[operator]
         table.add_row(name, *cells, difference)
     out.print(table)
+    if unlike:
+        out.print(f"not measured on the same: {', '.join(unlike)}", soft_wrap=True)
     for number in pair:
         verdict = registry.tags_of(model, number).get(registry.GATE_SENTENCE)
         out.print(f"version {number}, gate: {verdict or 'no verdict'}", markup=False, soft_wrap=True)
@@ -87,12 +95,17 @@ def promote(
 
 
 @registry_app.command()
-def rollback(model: Model, reason: Why = "") -> None:
-    """Make the previous champion the champion again.
+def rollback(
+    model: Model,
+    version: Annotated[str | None, typer.Argument(help="A number, or an alias; without it, the previous one.")] = None,
+    reason: Why = "",
+) -> None:
+    """Make the previous champion, or another version, the champion again; the one that is left says so.
 
     Example: `ser registry rollback ser-cnn --reason "worse in use"`
     """
-    _say(registry.rollback(model, getpass.getuser(), reason or "on the command line"))
+    number = None if version is None else registry.find_version(model, version)
+    _say(registry.rollback(model, getpass.getuser(), reason or "on the command line", version=number))
 
 
 def _say(standing: dict[str, Any]) -> None:

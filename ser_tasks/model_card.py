@@ -1,14 +1,15 @@
 """The card of a registered version, in Markdown: what a person should know before promoting it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-NON_COMMERCIAL = ("-nc-", "noncommercial", "non-commercial", "on request", "research only")
-"""Parts of licences, in lower case, under which a model may not be used commercially."""
 SHOWN_SLICES = 6
 LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
+BROKEN = "- **broken**"
+FIRST_TO_GO = ("## Known issues", "## Slices", "## Data")
+"""Sections whose points a card that is too long loses, one section after the other."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class Card:
         synthetic: Corpora that are made by speech synthesis.
         metrics: metrics.json of each corpus, the training corpus first.
         licences: Training corpus and those tested, each with its licence.
+        commercial: Those of them whose licence allows commercial use; what is not known to be free is not.
         digests: Corpus to content digest of its scan.
         gate: gate.json; None where it was not asked.
+        champion: The version that the gate compared with; empty when there was none.
         known_issues: Sentences of validation and plan.
         shown: Versions of this name that were measured on the same test speakers, this one among them.
         links: Name to address.
         pictures: Name to address, of confusion matrices and the reliability diagram.
+        baselines: Corpus to metrics.json of the log-mel baseline on it.
     """
 
     name: str
@@ -38,12 +42,15 @@ class Card:
     synthetic: Sequence[str]
     metrics: Sequence[Mapping[str, Any]]
     licences: Mapping[str, str]
+    commercial: Collection[str]
     digests: Mapping[str, str]
     gate: Mapping[str, Any] | None
     known_issues: Sequence[str]
     shown: int
     links: Mapping[str, str]
+    champion: str = ""
     pictures: Mapping[str, str] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def write_card(card: Card) -> str:
@@ -61,22 +68,54 @@ def write_card(card: Card) -> str:
 
 
 def shortened(text: str) -> str:
-    """A card that MLflow can keep: one that is too long loses its longest points, and says where they are."""
+    """A card that MLflow can keep: one that is too long loses points, and says where they are.
+
+    Known issues go first, then slices, then digests, of each the longest; of the gate only what is not broken, and
+    last. Licences, results and calibration stay.
+    """
     if len(text) <= LIMIT:
         return text
     lines = [*text.splitlines(), "", "Shortened: the whole card is `card.md` among the run's artifacts."]
-    while len("\n".join(lines)) >= LIMIT and (points := [line for line in lines if line.startswith("- ")]):
-        lines.remove(max(points, key=len))
+    for section in (*FIRST_TO_GO, "## Gate"):
+        while len("\n".join(lines)) >= LIMIT and (points := _points(lines, section)):
+            lines.remove(max(points, key=len))
     return "\n".join(lines) + "\n"
 
 
+def _points(lines: Sequence[str], section: str) -> list[str]:
+    """Points of a section that a card can do without."""
+    start = next((i for i, line in enumerate(lines) if line.startswith(section)), len(lines))
+    end = next((i for i in range(start + 1, len(lines)) if lines[i].startswith("## ")), len(lines))
+    points = [line for line in lines[start:end] if line.startswith("- ") and not line.startswith(BROKEN)]
+    return points[1:] if section == "## Gate" else points
+
+
 def _gate(card: Card) -> list[str]:
-    if card.gate is None:
+    gate = card.gate
+    if gate is None:
         return []
-    marks = [f"- {'held' if each['held'] else '**broken**'}: {each['sentence']}" for each in card.gate["criteria"]]
-    found = card.gate.get("difference")
-    difference = [f"Difference to the champion, UAR on {card.gate['role']}: {_signed(found)}."] if found else []
-    return [f"## Gate: {card.gate['verdict']}", card.gate["sentence"], *difference, *marks]
+    lines = [f"## Gate: {gate['verdict']}", gate["sentence"]]
+    if found := gate.get("difference"):
+        against = f"the champion, version {card.champion}" if card.champion else "the champion"
+        lines.append(f"Difference to {against}: UAR on {gate['role']}: {_signed(found)}.")
+    if gate.get("role") == "dev" and found:
+        lines.append(
+            "Decided on dev, since no speakers have the gate role here: dev chose the epoch of both models, so that "
+            "both look better on it than they are."
+        )
+    if reported := gate.get("reported"):
+        learnt = f"; the champion has learnt from {len(reported['heard'])} of them" if reported["heard"] else ""
+        lines.append(
+            f"Reported, not decided on: UAR difference on the test speakers of "
+            f"{reported['name']} ({reported['speakers']}): {_signed(reported['difference'])}{learnt}."
+        )
+    held = [each for each in gate["criteria"] if each["kind"] == "slice" and each["finding"] == "held"]
+    marks = {"held": "- held", "open": "- **open**", "broken": BROKEN}
+    lines += [f"{marks[each['finding']]}: {each['sentence']}" for each in gate["criteria"] if each not in held]
+    if held:
+        worst = min(held, key=lambda each: float(each["value"]))
+        lines.append(f"- held: {len(held)} large slice{'s' if len(held) != 1 else ''}, the worst: {worst['sentence']}")
+    return lines
 
 
 def _use(card: Card) -> list[str]:
@@ -87,30 +126,33 @@ def _use(card: Card) -> list[str]:
         "actors play it. It does not tell what a person feels. Not for decisions about people (hiring, policing, "
         "health, schools), and not for other languages, ages or recordings than those of its corpora.",
     ]
-    tainted = [name for name, licence in card.licences.items() if _non_commercial(licence)]
-    lines += [f"- licence of `{name}`: {licence}" for name, licence in card.licences.items()]
-    if card.metrics[0]["corpus"] in tainted:
-        lines.append(
-            f"**Trained on {card.metrics[0]['corpus']}, which is not free for commercial use: nor is this model.**"
-        )
-    return lines
-
-
-def _non_commercial(licence: str) -> bool:
-    return any(part in licence.lower() for part in NON_COMMERCIAL)
+    if (trained := card.metrics[0]["corpus"]) not in card.commercial:
+        lines += ["", f"**Trained on {trained}, which is not free for commercial use: nor is this model.**"]
+    licences = (
+        f"- licence of `{name}`: {licence}{'' if name in card.commercial else ' (not for commercial use)'}"
+        for name, licence in card.licences.items()
+    )
+    return [*lines, "", *licences]
 
 
 def _results(card: Card) -> list[str]:
-    lines = ["## Results on test speakers", "| corpus | | UAR (95 %) | chance | accuracy | clips | speakers |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    lines = [
+        "## Results on test speakers",
+        "UAR: unweighted mean of the classes' recalls. Macro F1: unweighted mean of the classes' F1.",
+        "",
+        "| corpus | | UAR (95 %) | log-mel baseline's UAR | chance | accuracy | macro F1 | clips | speakers |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for item in card.metrics:
+        baseline = card.baselines.get(item["corpus"])
         lines.append(
-            f"| {item['corpus']} | {item['relation']} | {_estimate(item['uar'])} | {item['chance_uar']:.3f} | "
-            f"{_estimate(item['accuracy'])} | {item['clips']} | {item['speakers']} |"
+            f"| {item['corpus']} | {item['relation']} | {_estimate(item['uar'])} | "
+            f"{_estimate(baseline['uar']) if baseline else ''} | {item['chance_uar']:.3f} | "
+            f"{_estimate(item['accuracy'])} | {_estimate(item['macro_f1'])} | {item['clips']} | {item['speakers']} |"
         )
         lines += [
-            f"| {item['corpus']}, {each['name']} | {item['relation']} | {_estimate(each['uar'])} | | "
-            f"{_estimate(each['accuracy'])} | {each['clips']} | {each['speakers']} |"
+            f"| {item['corpus']}, {each['name']} | {item['relation']} | {_estimate(each['uar'])} | | | "
+            f"{_estimate(each['accuracy'])} | {_estimate(each['macro_f1'])} | {each['clips']} | {each['speakers']} |"
             for each in item["variants"]
         ]
     lines += ["", *dict.fromkeys(f"Interval: {item['interval']}." for item in card.metrics)]
@@ -125,7 +167,7 @@ def _calibration(card: Card) -> list[str]:
         *(
             f"- {item['corpus']}: expected calibration error {_estimate(item['calibration']['ece']['as_is'])}, with "
             f"temperature {item['calibration']['temperature']:.2f} (from dev) "
-            f"{_estimate(item['calibration']['ece']['scaled'])}"
+            f"{_estimate(item['calibration']['ece']['scaled'])}; {item['calibration']['binning']}"
             for item in card.metrics
         ),
         *(f"\n![{name}]({address})" for name, address in card.pictures.items()),
@@ -133,13 +175,17 @@ def _calibration(card: Card) -> list[str]:
 
 
 def _slices(card: Card) -> list[str]:
+    """The widest gaps; where they are of few speakers, that is said with them."""
+    parts = [(item["corpus"], part) for item in card.metrics for part in item["slices"]]
+    parts.sort(key=lambda each: -float(each[1]["gap"]["value"]))
     rows = [
-        f"- {item['corpus']}, {part['by']}: best {part['best']}, worst {part['worst']}, gap in UAR "
-        f"{_estimate(part['gap'])}{' (' + part['note'] + ')' if part['note'] else ''}"
-        for item in card.metrics
-        for part in item["slices"]
+        f"- {corpus}, {part['by']}: best {part['best']}, worst {part['worst']}, gap in UAR "
+        f"{_estimate(part['gap'])}, p {part['p_holm']:.3f}{' (' + part['note'] + ')' if part['note'] else ''}"
+        for corpus, part in parts[:SHOWN_SLICES]
     ]
-    return ["## Slices", *rows[:SHOWN_SLICES]] if rows else []
+    if len(parts) > SHOWN_SLICES:
+        rows.append(f"- {len(parts) - SHOWN_SLICES} with smaller gaps: in the report")
+    return ["## Slices", *rows] if rows else []
 
 
 def _issues(card: Card) -> list[str]:

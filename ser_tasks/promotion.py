@@ -1,15 +1,30 @@
 """What the DAG `ser_promote` does around a person's answer: what is to be decided, and carrying it out."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ser_tasks import registry
 from ser_tasks.errors import BadInput
-from ser_tasks.registry import CHALLENGER, CHAMPION, GATE, GATE_SENTENCE, REASON, REVIEW, REVIEW_RUN, REVIEWER
-from ser_tasks.tracking import PICTURE
-
-WAITING = "waiting"
+from ser_tasks.registry import (
+    CHALLENGER,
+    CHAMPION,
+    GATE,
+    GATE_CHAMPION,
+    GATE_NAME,
+    GATE_SENTENCE,
+    NO_ANSWER,
+    PROMOTED,
+    REASON,
+    REJECTED,
+    RESTORED_RUN,
+    REVIEW,
+    REVIEW_RUN,
+    REVIEWER,
+    ROLLED_BACK,
+    SUPERSEDED,
+    WAITING,
+)
+from ser_tasks.tracking import GATE_RESULT, PICTURE, mlflow_address
 
 
 def offers(registered: Sequence[Mapping[str, Any]], automatic: bool) -> list[dict[str, Any]]:
@@ -20,14 +35,16 @@ def offers(registered: Sequence[Mapping[str, Any]], automatic: bool) -> list[dic
         automatic: Whether a challenger that passes the gate is promoted without asking.
 
     Returns:
-        {"trigger_run_id", "conf"} each; the same for the same version, so that a retry starts none twice.
+        {"trigger_run_id", "conf"} each; the same for the same version and verdict, so that a retry starts none twice.
     """
     found = []
     for item in registered:
         name, version = item["name"], int(item["version"])
-        if registry.aliases(name).get(CHALLENGER) == version and REVIEW not in registry.tags_of(name, version):
+        tags = registry.tags_of(name, version)
+        if registry.aliases(name).get(CHALLENGER) == version and REVIEW not in tags:
             conf = {"model": name, "version": version, "action": "ask", "automatic": automatic}
-            found.append({"trigger_run_id": f"{name}_{version}_{item['run_id'][:8]}", "conf": conf})
+            run = "_".join(filter(None, (name, str(version), item["run_id"][:8], tags.get(GATE_RESULT, "")[:6])))
+            found.append({"trigger_run_id": run, "conf": conf})
     return found
 
 
@@ -43,13 +60,13 @@ def prepare(name: str, version: int | None, action: str, automatic: bool, who: s
         run: The id of the run of `ser_promote`; notes on the version lead back to it.
 
     Returns:
-        {"model", "version", "decision": ask | promote | refuse | supersede | none, "who", "why", "run", "subject",
-        "body"}.
+        {"model", "version", "decision": ask | promote | rollback | refuse | supersede | none, "who", "why", "run",
+        "subject", "body"}.
 
     Raises:
         BadInput: No such model or version, no challenger to decide on, no champion to go back to.
     """
-    chosen = _decided_in(name, run) or version or _default_version(name, action)
+    chosen = _decided_in(name, run, action) or version or _default_version(name, action)
     body = registry.card(name, chosen)
     decision, decider, why = _decide(name, chosen, action, automatic, run)
     champion = registry.aliases(name).get(CHAMPION)
@@ -62,13 +79,14 @@ def prepare(name: str, version: int | None, action: str, automatic: bool, who: s
         "why": why,
         "run": run,
         "subject": f"Promote {name} version {chosen}? ({against})",
-        "body": body.replace(f"]({PICTURE}", f"]({os.environ['MLFLOW_TRACKING_URI'].rstrip('/')}/{PICTURE}"),
+        "body": body.replace(f"]({PICTURE}", f"]({mlflow_address()}/{PICTURE}"),
     }
 
 
-def _decided_in(name: str, run: str) -> int | None:
+def _decided_in(name: str, run: str, action: str) -> int | None:
     """The version that this run has decided on already, when the whole of it is run again."""
-    return next((row["version"] for row in registry.versions(name) if row["tags"].get(REVIEW_RUN) == run), None)
+    tag = RESTORED_RUN if action == "rollback" else REVIEW_RUN
+    return next((row["version"] for row in registry.versions(name) if row["tags"].get(tag) == run), None)
 
 
 def _default_version(name: str, action: str) -> int:
@@ -83,21 +101,24 @@ def _default_version(name: str, action: str) -> int:
 def _decide(name: str, version: int, action: str, automatic: bool, run: str) -> tuple[str, str, str]:
     """The decision; who took it, where it was not a person; and why."""
     if action != "ask":
-        return "promote", "", "rollback" if action == "rollback" else ""
-    tags = registry.tags_of(name, version)
-    ended = tags.get(REVIEW_RUN) == run and tags[REVIEW] in ("promoted", "rejected")
-    if ended or registry.aliases(name).get(CHAMPION) == version:
+        return action, "", ""
+    tags, champion = registry.tags_of(name, version), registry.aliases(name).get(CHAMPION)
+    ended = tags.get(REVIEW_RUN) == run and tags[REVIEW] in (PROMOTED, REJECTED, ROLLED_BACK)
+    if ended or champion == version:
         return "none", "", "decided already"
     verdict, sentence = tags.get(GATE, ""), tags.get(GATE_SENTENCE, "")
+    # A verdict about another champion than today's says nothing: a person decides.
+    if tags.get(GATE_CHAMPION) != str(champion or ""):
+        verdict = ""
     if verdict == "fail":
-        return "refuse", "gate", sentence
+        return "refuse", GATE_NAME, sentence
     # The tag comes before the look at the aliases: of two that start at once, the older is seen by one of the two.
     registry.tag(name, version, {REVIEW: WAITING, REVIEWER: "", REASON: "", REVIEW_RUN: run})
     newer = _newer(name, version)
     if newer:
         return "supersede", "", f"version {newer} came before an answer"
     if automatic and verdict == "pass":
-        return "promote", "gate", f"promotion.automatic: {sentence}"
+        return "promote", GATE_NAME, f"promotion.automatic: {sentence}"
     return "ask", "", ""
 
 
@@ -143,11 +164,13 @@ def settle(prepared: Mapping[str, Any], answer: Mapping[str, Any] | None, reason
         decision, who, why = _answered(name, version, answer)
     if decision == "promote":
         return {"outcome": "promoted", **registry.promote(name, version, who, why, run)}
+    if decision == "rollback":
+        return {"outcome": "promoted", **registry.rollback(name, who, why, run, version)}
     if decision == "refuse":
         return {"outcome": "rejected", **registry.reject(name, version, who, why, run)}
     if decision == "none":
         return {"outcome": "decided already", **registry.standing(name)}
-    outcome = "superseded" if decision == "supersede" else "no answer"
+    outcome = SUPERSEDED if decision == "supersede" else NO_ANSWER
     registry.tag(name, version, {REVIEW: outcome, REVIEWER: "", REASON: why})
     return {"outcome": outcome, **registry.standing(name)}
 

@@ -1,11 +1,11 @@
 """What a run leaves behind: its plan, registered models, the study's run in MLflow, and the run record."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ser_tasks.annotations.intake import take_in
@@ -32,8 +32,9 @@ def plan_study(
     if data.waiting:
         print(f"{len(data.waiting)} rating(s) wait for the audio of their utterances: see 'ser annotate status'")
     results = make_plan(study, store, by, rebuild, data.ratings, champions(store))
+    results += _champion_rows(results, store)
     if night and study.nights.start == "champion":
-        results += _starts(results, store)
+        results += _starts(results)
     plan = read_plan(store, results)
     results[0]["spent"] = asdict(store.spent)
     for note in plan.notes:
@@ -68,17 +69,25 @@ def champions(store: Store) -> dict[str, str]:
     return found
 
 
-def _starts(results: Sequence[Mapping[str, Any]], store: Store) -> list[dict[str, Any]]:
-    """What a night's networks start from: pinned champions, and the rows that each learnt from."""
+def _champion_rows(results: Sequence[Mapping[str, Any]], store: Store) -> list[dict[str, Any]]:
+    """The rows that each pinned champion learnt from: whom it must not be measured on."""
     found = []
     for item in results:
         if item["step"] == "champion":
             ref = Ref.parse(item["ref"])
             rows = (store.manifest(ref.kind, ref.key) or {"inputs": {}})["inputs"].get("rows")
             if rows:
-                found.append({"step": "start", "about": item["about"], "ref": item["ref"]})
-                found.append({"step": "start_rows", "about": item["about"], "ref": rows})
+                found.append({"step": "champion_rows", "about": item["about"], "ref": rows})
     return found
+
+
+def _starts(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a night's networks start from: pinned champions, and the rows that each learnt from."""
+    learnt = {item["about"] for item in results if item["step"] == "champion_rows"}
+    steps = {"champion": "start", "champion_rows": "start_rows"}
+    return [
+        {**item, "step": steps[item["step"]]} for item in results if item["step"] in steps and item["about"] in learnt
+    ]
 
 
 def read_output(store: Store, given: Sequence[Mapping[str, Any]], step: str, about: str, name: str) -> Any:
@@ -88,13 +97,15 @@ def read_output(store: Store, given: Sequence[Mapping[str, Any]], step: str, abo
 
 
 def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: str) -> dict[str, Any]:
-    """Register a trained model in MLflow, once for its training's key.
+    """Register a trained model in MLflow, once for its training's key; what is known of it anew goes to its version.
 
     Returns:
         {"model", "gate", "name", "version", "run_id", "new", "spent"}; spent: requests to the store, without MLflow's.
     """
+    from ser_tasks import registry
     from ser_tasks.model_card import Card
-    from ser_tasks.tracking import Training, register_training
+    from ser_tasks.tracking import RESULTS, TESTED, Training, marks, register_training
+    from ser_tasks.verdicts import digest, verdict_of
 
     plan = read_plan(store, given)
     trained = find(given, f"train_{model}", model)
@@ -115,23 +126,37 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
     roles = read_output(store, given, "split", "", "roles.json") or {}
     tested = {corpus: sorted(name for name, role in held.items() if role == "test") for corpus, held in roles.items()}
     predicted = [find(given, "predict", f"{model}@{corpus}") for corpus in plan.config.emotion_corpora]
-    gate = read_output(store, given, "gate", model, "gate.json")
+    protocol = read_output(store, given, "split", "", "protocol.json") or {}
+    name = f"ser-{model}"
+    found = read_output(store, given, "gate", model, "gate.json")
+    gate, gate_tags = verdict_of(name, trained.key, find(given, "champion", model), found)
+    baselines = {
+        corpus: read_output(store, given, "evaluate", f"baseline@{corpus}", "metrics.json")
+        for corpus in plan.config.emotion_corpora
+    }
     card = Card(
-        name=f"ser-{model}",
+        name=name,
         key=trained.key,
         title=spec["title"],
         note=spec["note"],
         synthetic=made,
         metrics=metrics,
         licences={corpus: plan.descriptions[corpus]["licence"] for corpus in plan.config.emotion_corpora},
+        commercial=[c for c in plan.config.emotion_corpora if plan.descriptions[c].get("commercial_use") is True],
         digests={corpus: ref.digest for corpus, ref in datasets.items() if ref},
         gate=gate,
-        known_issues=[*plan.notes, *_warnings(plan.config.emotion_corpora, given, store)],
+        champion=gate_tags.get(registry.GATE_CHAMPION, ""),
+        known_issues=[
+            *plan.notes,
+            *_warnings(plan.config.emotion_corpora, given, store),
+            *(line for corpus, ref in datasets.items() if ref for line in _known_issues(corpus, store.cached(ref))),
+        ],
         shown=1,
         links={"Airflow run": airflow_link(by), "Report": report_link(report)},
+        baselines={corpus: item for corpus, item in baselines.items() if item},
     )
     training = Training(
-        name=f"ser-{model}",
+        name=name,
         experiment=plan.config.name,
         key=trained.key,
         folder=folder,
@@ -160,14 +185,31 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
             "ser.corpora": ", ".join(f"{corpus} {ref.digest[:12]}" for corpus, ref in datasets.items() if ref),
             "ser.encoder": _encoder_in_words(model, plan),
             "ser.note": spec["note"],
-            "ser.test": hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:16],
-            **({"ser.gate": gate["verdict"], "ser.gate_sentence": gate["sentence"]} if gate else {}),
+            TESTED: marks(tested),
+            "ser.evaluation": protocol.get("evaluation", ""),
+            RESULTS: digest(metrics),
+            **gate_tags,
             "git.commit": git_commit(),
         },
         card=card,
     )
+    registered = register_training(training)
+    if not registered["new"]:
+        registry.reopen(name, registered["version"])
     verdict = (gate or {}).get("verdict", "not asked")
-    return {"model": model, "gate": verdict, **register_training(training), "spent": asdict(store.spent)}
+    return {"model": model, "gate": verdict, **registered, "spent": asdict(store.spent)}
+
+
+def _known_issues(corpus: str, scan: Path) -> list[str]:
+    """What is known to be wrong with clips of a corpus: how many, and the first names."""
+    import pandas as pd
+
+    rows = pd.read_parquet(scan / "manifest.parquet", columns=["utterance_id", "known_issue"]).dropna()
+    return [
+        f"{corpus}: {issue}: {len(names)} clip{'s' if len(names) > 1 else ''} ({', '.join(sorted(names)[:3])}"
+        f"{', ...' if len(names) > 3 else ''})"
+        for issue, names in rows.groupby("known_issue")["utterance_id"]
+    ]
 
 
 def _encoder_in_words(model: str, plan: Plan) -> str:

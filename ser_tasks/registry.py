@@ -9,15 +9,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ser_tasks.errors import BadInput
+from ser_tasks.tracking import CARD_FILE, HEADLINES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 REVIEW, REVIEWER, REASON, REVIEW_RUN = "ser.review", "ser.reviewer", "ser.review_reason", "ser.review_run"
-"""Tags of a version: what became of it (waiting, promoted, rejected, superseded, no answer); who, why, which run."""
-GATE, GATE_SENTENCE = "ser.gate", "ser.gate_sentence"
-"""Tags of a version that its registration sets: the gate's verdict (pass, fail, undecided, first) and its sentence."""
+"""Tags of a version: what became of it, one of those below; who, why, which run."""
+WAITING, NO_ANSWER, SUPERSEDED = "waiting", "no answer", "superseded"
+PROMOTED, REJECTED, ROLLED_BACK = "promoted", "rejected", "rolled back"
+RESTORED, RESTORED_RUN = "ser.restored", "ser.restored_run"
+"""Tags of a version that a rollback made champion again: by whom and why, in which run."""
+GATE, GATE_SENTENCE, GATE_CHAMPION = "ser.gate", "ser.gate_sentence", "ser.gate_champion"
+"""Tags of a version that its registration sets: the gate's verdict (pass, fail, undecided, first), its sentence, and
+the version that it compared with, empty for none."""
+GATE_NAME = "gate"
+"""The reviewer of what the gate refused or let pass without a person."""
 _GOING_BACK = "ser.going_back_to"
 
 
@@ -64,12 +72,23 @@ def find_version(name: str, version: str) -> int:
     return number
 
 
-def champion_artifact(name: str) -> str | None:
-    """The reference of the training that the champion is; None when there is no champion."""
+def version_of(name: str, key: str) -> int | None:
+    """The version that a training (by its key) was registered as."""
+    found = client().search_model_versions(f"name = '{name}' and tag.`ser.key` = '{key}'")
+    return int(found[0].version) if found else None
+
+
+def champion_version(name: str) -> int | None:
+    """The champion; None when there is none, or no such model."""
     try:
-        version = aliases(name).get(CHAMPION)
+        return aliases(name).get(CHAMPION)
     except BadInput:
         return None
+
+
+def champion_artifact(name: str) -> str | None:
+    """The reference of the training that the champion is; None when there is no champion."""
+    version = champion_version(name)
     if version is None:
         return None
     return dict(client().get_model_version(name, str(version)).tags).get("ser.artifact")
@@ -92,26 +111,66 @@ def promote(name: str, version: int, who: str, why: str, run: str = "") -> dict[
         BadInput: No such model or version.
     """
     _exists(name, version)
-    now = aliases(name)
-    service = client()
+    _crown(name, version)
+    tag(name, version, {REVIEW: PROMOTED, REVIEWER: who, REASON: why, REVIEW_RUN: run})
+    _went_back(name)
+    return standing(name)
+
+
+def _crown(name: str, version: int) -> None:
+    now, service = aliases(name), client()
     if CHAMPION in now and now[CHAMPION] != version:
         service.set_registered_model_alias(name, PREVIOUS, str(now[CHAMPION]))
     service.set_registered_model_alias(name, CHAMPION, str(version))
     if now.get(CHALLENGER) == version:
         service.delete_registered_model_alias(name, CHALLENGER)
-    tag(name, version, {REVIEW: "promoted", REVIEWER: who, REASON: why, REVIEW_RUN: run})
-    if _GOING_BACK in service.get_registered_model(name).tags:
-        service.delete_registered_model_tag(name, _GOING_BACK)
-    return standing(name)
+
+
+def _went_back(name: str) -> None:
+    if _GOING_BACK in client().get_registered_model(name).tags:
+        client().delete_registered_model_tag(name, _GOING_BACK)
 
 
 def reject(name: str, version: int, who: str, why: str, run: str = "") -> dict[str, Any]:
-    """Note that a version was refused, by whom and why; it is no challenger any more. The champion stays."""
+    """Note that a version was refused, by whom and why. The champion stays.
+
+    It is no challenger any more: that is again the newest version since the champion that waits for an answer or had
+    none, if there is one.
+    """
     _exists(name, version)
-    tag(name, version, {REVIEW: "rejected", REVIEWER: who, REASON: why, REVIEW_RUN: run})
-    if aliases(name).get(CHALLENGER) == version:
-        client().delete_registered_model_alias(name, CHALLENGER)
+    tag(name, version, {REVIEW: REJECTED, REVIEWER: who, REASON: why, REVIEW_RUN: run})
+    now = aliases(name)
+    if now.get(CHALLENGER) == version:
+        undecided = (
+            row["version"]
+            for row in versions(name)
+            if row["version"] > now.get(CHAMPION, 0) and row["tags"].get(REVIEW) in (WAITING, NO_ANSWER)
+        )
+        if (other := next(undecided, None)) is not None:
+            client().set_registered_model_alias(name, CHALLENGER, str(other))
+        else:
+            client().delete_registered_model_alias(name, CHALLENGER)
     return standing(name)
+
+
+def reopen(name: str, version: int) -> bool:
+    """Make a version that the gate has refused a challenger again, since its verdict is another now.
+
+    Only what the gate alone refused, and only while no newer version is challenger or champion. Killed in between, the
+    next call ends it.
+
+    Returns:
+        Whether it was reopened.
+    """
+    tags, now = tags_of(name, version), aliases(name)
+    refused = (tags.get(REVIEW), tags.get(REVIEWER)) == (REJECTED, GATE_NAME) and tags.get(GATE) != "fail"
+    if not refused or any(now.get(alias, 0) > version for alias in (CHALLENGER, CHAMPION)):
+        return False
+    client().set_registered_model_alias(name, CHALLENGER, str(version))
+    for key in (REASON, REVIEW_RUN, REVIEW, REVIEWER):  # the last two are what the next call goes by
+        if key in tags:
+            client().delete_model_version_tag(name, str(version), key)
+    return True
 
 
 def rollback_target(name: str) -> int:
@@ -132,15 +191,34 @@ def rollback_target(name: str) -> int:
     return now[PREVIOUS]
 
 
-def rollback(name: str, who: str, why: str) -> dict[str, Any]:
+def rollback(name: str, who: str, why: str, run: str = "", version: int | None = None) -> dict[str, Any]:
     """Make `previous` the champion again, and the champion `previous`. Killed in between, the next call ends it.
 
+    The version that is left says that it was rolled back, by whom and why; the other keeps its own review.
+
+    Args:
+        name: Of the registered model.
+        who: Who decided.
+        why: Kept with both versions.
+        run: The run in which it was decided, if any.
+        version: To go back to; None: `previous`.
+
     Raises:
-        BadInput: There is no other version to go back to.
+        BadInput: There is no other version to go back to, or no such version.
     """
-    target = rollback_target(name)
+    target = rollback_target(name) if version is None else version
+    _exists(name, target)
+    # First, since `previous` names the version that is left as soon as the aliases move.
     client().set_registered_model_tag(name, _GOING_BACK, str(target))
-    return promote(name, target, who, f"rollback: {why}")
+    left = aliases(name).get(CHAMPION)
+    if left is not None and left != target:
+        tag(name, left, {REVIEW: ROLLED_BACK, REVIEWER: who, REASON: why})
+    _crown(name, target)
+    if tags_of(name, target).get(REVIEW) != PROMOTED:
+        tag(name, target, {REVIEW: PROMOTED, REVIEWER: who, REASON: f"rollback: {why}", REVIEW_RUN: run})
+    tag(name, target, {RESTORED: f"{who}: {why}", RESTORED_RUN: run})
+    _went_back(name)
+    return standing(name)
 
 
 def versions(name: str) -> list[dict[str, Any]]:
@@ -163,15 +241,24 @@ def versions(name: str) -> list[dict[str, Any]]:
 
 
 def metrics_of(name: str, version: int) -> dict[str, float]:
-    """Headline metrics of the run that made a version."""
+    """Headline metrics of the run that made a version, without those of its epochs."""
     run_id = client().get_model_version(name, str(version)).run_id
-    return dict(client().get_run(run_id).data.metrics)
+    found = client().get_run(run_id).data.metrics
+    return {metric: value for metric, value in found.items() if metric.startswith(HEADLINES)}
 
 
 def card(name: str, version: int) -> str:
-    """The description of a version. Raises BadInput when there is no such version."""
+    """The whole card of a version; its description where its run has none. Raises BadInput: there is no such version.
+
+    A description is cut to what MLflow keeps of it.
+    """
+    import mlflow
+
     _exists(name, version)
-    return str(client().get_model_version(name, str(version)).description or "no card")
+    found = client().get_model_version(name, str(version))
+    if any(item.path == CARD_FILE for item in client().list_artifacts(found.run_id)):
+        return str(mlflow.artifacts.load_text(f"runs:/{found.run_id}/{CARD_FILE}"))
+    return str(found.description or "no card")
 
 
 def standing(name: str) -> dict[str, Any]:

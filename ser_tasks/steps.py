@@ -265,23 +265,32 @@ def _compare_params(plan: Plan, corpus: str) -> dict[str, Any]:
     return params | {"resamples": config.bootstrap_resamples}
 
 
+def _champion_needs(model: str) -> Needs:
+    """The champion, and the rows that it learnt from."""
+    return {"champion?": ("champion", model), "champion_rows?": ("champion_rows", model)}
+
+
 def _harm_needs(plan: Plan, model: str) -> Needs:
-    needs = {"challenger": (f"train_{model}", model), "champion?": ("champion", model), "split": ("split", "")}
+    needs = {"challenger": (f"train_{model}", model), "split": ("split", "")} | _champion_needs(model)
     return needs | {f"audio/{corpus}": ("pack", corpus) for corpus in plan.config.emotion_corpora}
 
 
 def _gate_needs(plan: Plan, model: str) -> Needs:
     trained = plan.config.emotion.train_corpus
-    return {
-        "challenger": (f"train_{model}", model), "champion?": ("champion", model), "harm": ("harm", model),
-        "gate": ("rows", "gate"), "fit": ("rows", "fit"), "audio": ("pack", trained), "manifest": ("scan", trained),
+    return _champion_needs(model) | {
+        "challenger": (f"train_{model}", model), "harm": ("harm", model), "gate": ("rows", "gate"),
+        "fit": ("rows", "fit"), "audio": ("pack", trained), "manifest": ("scan", trained),
     }  # fmt: skip
 
 
 def _gate_params(plan: Plan, model: str) -> dict[str, Any]:
     config = plan.config
-    params = {"labels": config.emotion.labels, "resamples": config.bootstrap_resamples, "seed": config.seed}
+    params = {"resamples": config.bootstrap_resamples, "seed": config.seed} | _harm_params(plan, model)
     return params | {"options": config.promotion.model_dump(mode="json", exclude={"automatic"})}
+
+
+def _harm_params(plan: Plan, model: str) -> dict[str, Any]:
+    return {"labels": plan.config.emotion.labels, "trained": plan.config.emotion.train_corpus}
 
 
 def _all_evaluations(plan: Plan) -> Needs:
@@ -482,11 +491,12 @@ STEPS: dict[str, Step] = {
         left_out=lambda plan, corpus: "" if plan.seeded else "one training of each model (seeds: 1)",
     ),
     "harm": Step(
-        "UAR of the challenger minus the champion's on every test corpus: a guard, and no row of test goes further.",
+        "UAR of the challenger minus the champion's on every test corpus: a guard where the corpus is another than the "
+        "one that was learnt from. No row of test goes further.",
         2,
         "ser_tasks.builds.gate:build_harm",
         _harm_needs,
-        lambda plan, model: {key: _gate_params(plan, model)[key] for key in ("labels", "resamples", "seed")},
+        _harm_params,
     ),
     "gate": Step(
         "Whether the challenger may be offered: champion and challenger anew on the gate speakers, every criterion "

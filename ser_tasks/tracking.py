@@ -1,5 +1,6 @@
 """MLflow: runs, registered models, aliases. Everything is found again by tag, so a retry makes nothing twice."""
 
+import hashlib
 import io
 import json
 import logging
@@ -27,8 +28,23 @@ SERVED_NEEDS = ("torch", "torchaudio", "transformers", "safetensors", "numpy", "
 PICTURE = "get-artifact?path=figures/"
 """Where MLflow's server gives a run's figures, relative to its pages; `&run_uuid=` follows the name."""
 
+CARD_FILE = "card.md"
+"""The whole card, among a run's artifacts."""
+
+HEADLINES = ("within.", "across.")
+"""What the names of headline metrics begin with."""
+
 READY = "ser.ready"
 """Tag of a version whose registration is complete."""
+
+RESULTS, GATE_RESULT, TESTED = "ser.results", "ser.gate_result", "ser.test"
+"""Tags of a version: digests of what was measured and of what the gate found; marks of the test speakers."""
+
+OF_THE_TRAINING = ("ser.key", "ser.artifact", "ser.encoder", "git.commit")
+"""Tags that stay as they are when a version is measured anew."""
+
+MOST_MARKS = 500
+"""MLflow keeps 5,000 characters of a tag."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,8 @@ class Training:
         datasets: Corpus to (folder of its scan artifact, digest).
         pictures: Confusion matrices.
         config: The whole study's.
-        tags: For the run and the version; `ser.test` tells which test speakers.
+        tags: For the run and the version; `ser.test` tells which test speakers (`marks`), `ser.results` and
+            `ser.gate_result` whether a version that is there says what is known now.
         card: What the version's page says.
         files: Further files for the run's artifacts.
     """
@@ -69,14 +86,18 @@ class Training:
 def register_training(training: Training) -> dict[str, Any]:
     """Log a training and register its model with the alias `challenger`.
 
+    A version that is there gets a new card, tags and metrics when it was measured on other clips or labels since, or
+    the gate found something else; aliases and what people decided stay.
+
     Returns:
-        {"name", "version", "run_id", "new"}; new is False when this key was registered before: then nothing changes.
+        {"name", "version", "run_id", "new"}; new is False when this key was registered before.
     """
     import mlflow
 
     client = mlflow.MlflowClient()
     found = client.search_model_versions(f"name = '{training.name}' and tag.`ser.key` = '{training.key}'")
     if found and READY in found[0].tags:
+        _renew(client, training, found[0])
         return {"name": training.name, "version": int(found[0].version), "run_id": found[0].run_id, "new": False}
     if found:  # a try before this one was killed here
         return _show(client, training, found[0])
@@ -86,29 +107,70 @@ def register_training(training: Training) -> dict[str, Any]:
         mlflow.set_tags(dict(training.tags))
         mlflow.log_params({key: str(value)[:500] for key, value in _flatten(training.params).items()})
         _log_epochs(client, run.info.run_id, training.history)
-        mlflow.log_metrics(headline(training.metrics))
-        _log_datasets(training)
         mlflow.log_dict(dict(training.config), "config.json")
-        for item in training.metrics:
-            mlflow.log_dict(dict(item), f"metrics/{item['corpus']}.json")
-        for picture in training.pictures:
-            mlflow.log_artifact(str(picture), "figures")
-        for file in training.files:
-            mlflow.log_artifact(str(file), f"data/{file.parent.name[:12]}")
+        _log_results(training)
         info = _log_model(training)
     version = mlflow.register_model(info.model_uri, training.name, tags=dict(training.tags))
     return _show(client, training, version)
 
 
+def _log_results(training: Training) -> None:
+    """Everything of a run that another evaluation of the same training changes."""
+    import mlflow
+
+    mlflow.log_metrics(headline(training.metrics))
+    _log_datasets(training)
+    for item in training.metrics:
+        mlflow.log_dict(dict(item), f"metrics/{item['corpus']}.json")
+    for picture in training.pictures:
+        mlflow.log_artifact(str(picture), "figures")
+    for file in training.files:
+        mlflow.log_artifact(str(file), f"data/{file.parent.name[:12]}")
+
+
+def _renew(client: "MlflowClient", training: Training, version: Any) -> None:
+    """Bring a version's run, card and tags up to date; the tags that say that they are come last."""
+    import mlflow
+
+    said = dict(version.tags)
+    if all(said.get(tag) == training.tags.get(tag) for tag in (RESULTS, GATE_RESULT)):
+        return
+    mlflow.set_experiment(experiment_id=client.get_run(version.run_id).info.experiment_id)
+    with mlflow.start_run(run_id=version.run_id):
+        _log_results(training)
+    _write_card(client, training, version)
+    tags = {name: value for name, value in training.tags.items() if name not in OF_THE_TRAINING}
+    for name in sorted(tags, key=lambda name: name in (RESULTS, GATE_RESULT)):
+        client.set_tag(version.run_id, name, tags[name])
+        client.set_model_version_tag(training.name, version.version, name, tags[name])
+
+
+def marks(tested: Mapping[str, Sequence[str]]) -> str:
+    """Short hashes of the test speakers of each corpus, for the tag `ser.test`.
+
+    Of very many speakers the smallest hashes stand for all: two sets that share speakers share those (Broder 1997).
+
+    Args:
+        tested: Corpus to speakers.
+    """
+    names = (f"{corpus}/{speaker}" for corpus, speakers in tested.items() for speaker in speakers)
+    return " ".join(sorted(hashlib.sha256(name.encode()).hexdigest()[:8] for name in names)[:MOST_MARKS])
+
+
+def _write_card(client: "MlflowClient", training: Training, version: Any) -> None:
+    """The card, with how many versions have met some of these test speakers."""
+    known = client.search_model_versions(f"name = '{training.name}'")
+    tested = set(training.tags[TESTED].split())
+    shown = {item.version for item in known if tested & set(dict(item.tags).get(TESTED, "").split())}
+    pictures = {path.stem: f"{PICTURE}{quote(path.name)}&run_uuid={version.run_id}" for path in training.pictures}
+    text = write_card(replace(training.card, shown=len(shown | {version.version}), pictures=pictures))
+    client.log_text(version.run_id, text, CARD_FILE)
+    client.update_model_version(training.name, version.version, shortened(text))
+
+
 def _show(client: "MlflowClient", training: Training, version: Any) -> dict[str, Any]:
     """Give a version its card and the alias; the tag that says that it has both comes last."""
-    known = client.search_model_versions(f"name = '{training.name}'")
-    tested = training.tags["ser.test"]
-    shown = {item.version for item in known if dict(item.tags).get("ser.test") == tested} | {version.version}
-    pictures = {path.stem: f"{PICTURE}{quote(path.name)}&run_uuid={version.run_id}" for path in training.pictures}
-    text = write_card(replace(training.card, shown=len(shown), pictures=pictures))
-    client.log_text(version.run_id, text, "card.md")
-    client.update_model_version(training.name, version.version, shortened(text))
+    _write_card(client, training, version)
     client.set_registered_model_alias(training.name, "challenger", version.version)
     client.set_model_version_tag(training.name, version.version, READY, "yes")
     return {"name": training.name, "version": int(version.version), "run_id": version.run_id, "new": True}
@@ -252,6 +314,11 @@ def headline(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return values
 
 
+def mlflow_address() -> str:
+    """Where people reach MLflow, for links: SER_MLFLOW_URL, else the address that tasks use."""
+    return (os.environ.get("SER_MLFLOW_URL") or os.environ.get("MLFLOW_TRACKING_URI", "")).rstrip("/")
+
+
 def log_study(
     *,
     experiment: str,
@@ -301,8 +368,7 @@ def log_study(
         mlflow.log_dict(dict(summary), "summary.json")
         mlflow.log_artifacts(str(report), "report")
         found: str = started.info.run_id
-    base = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-    return f"{base}/#/experiments/{experiment_id}/runs/{found}/artifacts"
+    return f"{mlflow_address()}/#/experiments/{experiment_id}/runs/{found}/artifacts"
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

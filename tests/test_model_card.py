@@ -7,28 +7,47 @@ from typing import Any
 from ser_tasks.model_card import LIMIT, Card, shortened, write_card
 from tests.trainings import make_training
 
+HALF = "0.500 (0.400 to 0.600)"
 DIFFERENCE = {"value": 0.031, "low": -0.012, "high": 0.074}
 GATE = {
-    "verdict": "pass", "sentence": "Passes: non-inferior on 9 gate speakers.", "role": "gate", "speakers": 9,
+    "verdict": "fail", "sentence": "Fails on: no harm on b.", "role": "gate", "speakers": 9,
     "difference": DIFFERENCE,
-    "criteria": [{"name": "non-inferior", "held": True, "sentence": "UAR difference on 9 gate speakers: +0.031"},
-                 {"name": "no harm on b", "held": False, "sentence": "UAR difference on b: -0.200"}],
+    "reported": {"name": "c", "speakers": 4, "difference": DIFFERENCE, "heard": []},
+    "criteria": [
+        {"kind": "difference", "finding": "held", "value": 0.031,
+         "sentence": "UAR difference on 9 gate speakers: +0.031"},
+        {"kind": "corpus", "finding": "broken", "value": -0.2, "sentence": "UAR difference on b: -0.200"},
+        {"kind": "slice", "finding": "open", "value": -0.1, "sentence": "UAR difference on sex male: -0.100"},
+        {"kind": "slice", "finding": "held", "value": 0.1, "sentence": "UAR difference on sex female: +0.100"},
+        {"kind": "slice", "finding": "held", "value": -0.05, "sentence": "UAR difference on age under 30: -0.050"},
+    ],
 }  # fmt: skip
 
 
 def full(folder: Path) -> Card:
     within: dict[str, Any] = dict(make_training(folder, "ser-cnn").card.metrics[0])
-    within["slices"] = [{"by": "sex", "best": "male", "worst": "female", "gap": DIFFERENCE, "note": "12 clips"}]
+    within["slices"] = [
+        {
+            "by": by,
+            "best": "one",
+            "worst": "other",
+            "gap": DIFFERENCE | {"value": gap},
+            "p_holm": 0.2,
+            "note": "12 clips",
+        }
+        for by, gap in (("sex", 0.031), ("age", 0.2), ("race", 0.01), ("duration", 0.15))
+    ]
     across = within | {"corpus": "b", "relation": "across"}
     across["variants"] = [
-        {"name": "calm as neutral"} | {key: within[key] for key in ("uar", "accuracy", "clips", "speakers")}
+        {"name": "calm as neutral"} | {key: within[key] for key in ("uar", "accuracy", "macro_f1", "clips", "speakers")}
     ]
     return Card(
         name="ser-cnn", key="k" * 64, title="CNN on log-mel", note="", synthetic=["c"], metrics=[within, across],
-        licences={"c": "CC BY-NC-SA 4.0", "b": "CC0"}, digests={"c": "d" * 64}, gate=GATE,
+        licences={"c": "academic use only", "b": "CC0"}, commercial=["b"], digests={"c": "d" * 64}, gate=GATE,
         known_issues=["1076_MTI_SAD_XX is silent"], shown=3,
         links={"Airflow run": "http://airflow/run", "Report": "http://airflow/page"},
         pictures={"confusion c": "get-artifact?path=figures/confusion.png&run_uuid=1"},
+        champion="7", baselines={"c": within},
     )  # fmt: skip
 
 
@@ -36,23 +55,29 @@ def test_a_reviewer_finds_everything_on_the_card(tmp_path: Path) -> None:
     text = write_card(full(tmp_path))
     for expected in (
         "**synthetic** speech (c)",
-        "## Gate: pass",
-        "Passes: non-inferior on 9 gate speakers.",
-        "Difference to the champion, UAR on gate: +0.031 (-0.012 to +0.074).",
+        "## Gate: fail",
+        "Fails on: no harm on b.",
+        "Difference to the champion, version 7: UAR on gate: +0.031 (-0.012 to +0.074).",
+        "Reported, not decided on: UAR difference on the test speakers of c (4): +0.031 (-0.012 to +0.074).",
         "- held: UAR difference on 9 gate speakers",
         "- **broken**: UAR difference on b",
+        "- **open**: UAR difference on sex male",
+        "- held: 2 large slices, the worst: UAR difference on age under 30",
         "## Intended use and limits",
         "Not for decisions about people",
-        "- licence of `c`: CC BY-NC-SA 4.0",
+        "- licence of `c`: academic use only (not for commercial use)",
+        "- licence of `b`: CC0\n",
         "**Trained on c, which is not free for commercial use: nor is this model.**",
-        "| corpus | | UAR (95 %) | chance | accuracy | clips | speakers |",
-        "| c | within | 0.500 (0.400 to 0.600) | 0.500 | 0.500 (0.400 to 0.600) | 1 | 1 |",
-        "| b | across | 0.500",
+        "UAR: unweighted mean of the classes' recalls. Macro F1: unweighted mean of the classes' F1.",
+        "| corpus | | UAR (95 %) | log-mel baseline's UAR | chance | accuracy | macro F1 | clips | speakers |",
+        f"| c | within | {HALF} | {HALF} | 0.500 | {HALF} | {HALF} | 1 | 1 |",
+        f"| b | across | {HALF} |  | 0.500 | {HALF}",
         "| b, calm as neutral | across | 0.500",
         "3 versions of ser-cnn so far were measured on these test speakers.",
-        "expected calibration error 0.500 (0.400 to 0.600), with temperature 1.00 (from dev)",
+        "expected calibration error 0.500 (0.400 to 0.600), with temperature 1.00 (from dev) "
+        "0.500 (0.400 to 0.600); 15 bins",
         "![confusion c](get-artifact?path=figures/confusion.png&run_uuid=1)",
-        "- c, sex: best male, worst female, gap in UAR 0.031 (-0.012 to 0.074) (12 clips)",
+        "- c, sex: best one, worst other, gap in UAR 0.031 (-0.012 to 0.074), p 0.200 (12 clips)",
         "- 1076_MTI_SAD_XX is silent",
         f"- `c`: {'d' * 64}",
         "[Airflow run](http://airflow/run)",
@@ -61,10 +86,40 @@ def test_a_reviewer_finds_everything_on_the_card(tmp_path: Path) -> None:
         assert expected in text
 
 
-def test_a_long_card_is_cut_to_what_mlflow_keeps_and_says_so(tmp_path: Path) -> None:
+def test_the_widest_gaps_are_shown_and_the_way_to_the_others(tmp_path: Path) -> None:
+    text = write_card(full(tmp_path))
+    slices = text.partition("## Slices")[2].partition("##")[0].strip().splitlines()
+    assert [line.partition(":")[0] for line in slices[:4]] == ["- c, age", "- b, age", "- c, duration", "- b, duration"]
+    assert slices[6:] == ["- 2 with smaller gaps: in the report"]
+
+
+def test_a_gate_on_dev_says_what_that_means(tmp_path: Path) -> None:
+    card = full(tmp_path)
+    text = write_card(replace(card, gate=GATE | {"role": "dev"}))
+    assert "no speakers have the gate role here: dev chose the epoch" in text
+    assert "dev chose the epoch" not in write_card(card)
+
+
+def test_of_a_long_card_what_is_broken_and_the_licences_stay_in_what_mlflow_keeps(tmp_path: Path) -> None:
+    """As long as a card of CREMA-D: 29 slices, some of them open, and a first criterion longer than any other line."""
     card = full(tmp_path)
     assert shortened(write_card(card)) == write_card(card)
-    text = shortened(write_card(replace(card, known_issues=[f"issue {i}: {'x' * 90}" for i in range(80)])))
-    assert len(text) <= LIMIT
-    assert "the whole card is `card.md`" in text
-    assert "[Report](http://airflow/page)" in text and "## Gate: pass" in text
+    criteria = [GATE["criteria"][0] | {"sentence": "the first: " + "x" * 300}, *GATE["criteria"][1:]]  # type: ignore[index]
+    criteria += [
+        {"kind": "slice", "finding": "open", "value": -0.1, "sentence": f"sentence {i}: {'x' * 150}"} for i in range(29)
+    ]
+    issues = [f"issue {i}: {'x' * 90}" for i in range(30)]
+    long = replace(card, gate=GATE | {"criteria": criteria}, known_issues=issues)
+    text = shortened(write_card(long))
+    assert len(text) <= LIMIT < len(write_card(long))
+    for expected in (
+        "the whole card is `card.md`",
+        "[Report](http://airflow/page)",
+        "## Gate: fail",
+        "- held: the first: ",
+        "- **broken**: UAR difference on b",
+        "- licence of `c`: academic use only (not for commercial use)",
+        "- c: expected calibration error",
+    ):
+        assert expected in text
+    assert "- issue" not in text

@@ -28,7 +28,7 @@ def make_training(folder: Path, name: str, architecture: str = "cnn") -> Trainin
     scan.mkdir()
     row = {"utterance_id": "u", "speaker_id": "s", "emotion": "sad", "duration_s": 1.0}
     pd.DataFrame([row]).to_parquet(scan / "manifest.parquet")
-    calibration = {"temperature": 1.0, "ece": {"as_is": ESTIMATE, "scaled": ESTIMATE}}
+    calibration = {"temperature": 1.0, "binning": "15 bins", "ece": {"as_is": ESTIMATE, "scaled": ESTIMATE}}
     metrics = {"corpus": "c", "relation": "within", "clips": 1, "speakers": 1} | dict.fromkeys(
         ("uar", "accuracy", "macro_f1"), ESTIMATE
     )
@@ -36,7 +36,8 @@ def make_training(folder: Path, name: str, architecture: str = "cnn") -> Trainin
     metrics |= {"calibration": calibration}
     card = Card(
         name=name, key="k" * 64, title="small", note="", synthetic=[], metrics=[metrics],
-        licences={"c": "CC BY-NC-SA 4.0"}, digests={"c": "d" * 64}, gate=None, known_issues=[], shown=1, links={},
+        licences={"c": "CC BY-NC-SA 4.0"}, commercial=[], digests={"c": "d" * 64}, gate=None,
+        known_issues=[], shown=1, links={},
     )  # fmt: skip
     return Training(
         name=name, experiment=name, key="k" * 64, folder=folder, params={}, history=[], metrics=[metrics],

@@ -1,24 +1,24 @@
 """Steps `harm` and `gate`: a challenger against the champion, both predicted anew on the same data -> a verdict.
 
 `harm` looks at the test clips, and hands on nothing but differences: `gate` decides on speakers of its own and never
-sees a test row.
+sees a test row. Differences on other corpora are its guard against harm; that on the test speakers of the corpus that
+was learnt from is handed through to the card.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ser_tasks.builds.evaluate import plain
 from ser_tasks.builds.rows import unpacked
 from ser_tasks.data.manifest import read_manifest
-from ser_tasks.evaluation.gate import GateOptions, decide
-from ser_tasks.evaluation.metrics import Estimate, confusion_by_speaker, uar_difference
+from ser_tasks.evaluation.gate import GateOptions, Part, compare_part, compare_slices, decide
+from ser_tasks.evaluation.metrics import Counts, Estimate, confusion_by_speaker, uar_difference
 from ser_tasks.evaluation.slices import slice_columns
 from ser_tasks.inference.predict import predict_packed
 from ser_tasks.models.files import load_model
@@ -27,28 +27,29 @@ from ser_tasks.models.files import load_model
 def build_harm(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """UAR of challenger minus champion on the test clips of each corpus -> harm.json.
 
-    Inputs: challenger, champion (optional), split, audio/<corpus>. Params: labels, resamples, seed.
+    Inputs: challenger, champion and champion_rows (optional), split, audio/<corpus>. Params: labels, trained (corpus).
     """
     found: dict[str, Any] = {}
     if _same_task(inputs):
         rows = pd.read_parquet(inputs["split"] / "test.parquet")
-        for name in inputs:
-            if name.startswith("audio/"):
-                corpus = name.removeprefix("audio/")
-                clips = _Compared(inputs, inputs[name], rows[rows["corpus"] == corpus], params)
-                found[corpus] = asdict(clips.difference())
+        tested = [name.removeprefix("audio/") for name in inputs if name.startswith("audio/")]
+        others = len([corpus for corpus in tested if corpus != params["trained"]])
+        for corpus in tested:
+            clips = _Compared(inputs, inputs[f"audio/{corpus}"], rows[rows["corpus"] == corpus], params["labels"])
+            heard = _heard(inputs, clips.rows, ("train", "dev"))
+            found[corpus] = asdict(clips.part(corpus, 1 if corpus == params["trained"] else others, heard))
     (out / "harm.json").write_text(json.dumps(found, indent=1))
 
 
 def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """The verdict -> gate.json.
 
-    Inputs: challenger, champion (optional), gate and fit (rows), audio, manifest, harm. Params: labels, resamples,
-    seed, options (of GateOptions).
+    Inputs: challenger, champion and champion_rows (optional), gate and fit (rows), audio, manifest, harm. Params:
+    labels, resamples, seed, trained (corpus), options (of GateOptions).
     """
     options = GateOptions(**params["options"])
     if not _same_task(inputs):
-        found = decide(None, 0, "gate", {}, [], options)
+        found = decide(None, 0, "gate", [], [], options)
         if "champion" in inputs:
             found |= {
                 "verdict": "undecided",
@@ -57,46 +58,63 @@ def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
             }
     else:
         role, rows = _deciding(inputs)
-        clips = _Compared(inputs, inputs["audio"], rows, params)
+        clips = _Compared(inputs, inputs["audio"], rows, params["labels"])
         harm = {
-            corpus: Estimate(**each) for corpus, each in json.loads((inputs["harm"] / "harm.json").read_text()).items()
+            corpus: Part(**each | {"difference": Estimate(**each["difference"])})
+            for corpus, each in json.loads((inputs["harm"] / "harm.json").read_text()).items()
         }
+        reported = harm.pop(params["trained"])
         manifest = read_manifest(inputs["manifest"] / "manifest.parquet").set_index("utterance_id")
-        slices = list(clips.slices(manifest.loc[clips.rows["utterance_id"]]))
-        difference = clips.difference()
-        found = decide(difference, clips.rows["speaker_id"].nunique(), role, harm, slices, options)
-        found |= {"difference": difference, "clips": len(clips.rows)}
+        # Dev chose the epoch of both models: there, only those who trained the champion make them unequal.
+        heard = _heard(inputs, clips.rows, ("train", "dev") if role == "gate" else ("train",))
+        slices = clips.slices(manifest.loc[clips.rows["utterance_id"]], options.large_slice_clips, heard)
+        difference = clips.difference(params["resamples"], params["seed"])
+        speakers = clips.rows["speaker_id"].nunique()
+        found = decide(difference, speakers, role, list(harm.values()), slices, options, heard)
+        found |= {"difference": difference, "clips": len(clips.rows), "reported": reported}
     (out / "gate.json").write_text(json.dumps(plain(found), indent=1))
 
 
 class _Compared:
     """Champion and challenger on the same clips of one corpus."""
 
-    def __init__(self, inputs: Mapping[str, Path], shards: Path, rows: pd.DataFrame, params: Mapping[str, Any]) -> None:
-        self.rows, self.params = rows.sort_values("utterance_id"), params
-        labels = params["labels"]
+    def __init__(self, inputs: Mapping[str, Path], shards: Path, rows: pd.DataFrame, labels: Sequence[str]) -> None:
+        self.rows, self.classes = rows.sort_values("utterance_id"), len(labels)
+        self.speaker = list(self.rows["speaker_id"])
         self.target = np.array([labels.index(label) for label in self.rows["label"]], dtype=np.int64)
-        with unpacked(shards, sorted(set(self.rows["speaker_id"]))) as audio:
+        with unpacked(shards, sorted(set(self.speaker))) as audio:
             clips = [audio.index_of(name) for name in self.rows["utterance_id"]]
-            self.chosen = []
-            for name in ("champion", "challenger"):
-                model, spec = load_model(inputs[name])
+
+            def chosen(folder: Path) -> Counts:
+                model, spec = load_model(folder)
                 best = predict_packed(model, audio, clips).argmax(axis=1)
-                self.chosen.append(np.array([labels.index(spec.labels[i]) for i in best], dtype=np.int64))
+                return np.array([labels.index(spec.labels[i]) for i in best], dtype=np.int64)
 
-    def difference(self, kept: NDArray[np.bool_] | None = None) -> Estimate:
-        """UAR of the challenger minus the champion's, paired and clustered by speaker."""
-        kept = np.ones(len(self.target), dtype=bool) if kept is None else kept
-        speaker, classes = list(self.rows["speaker_id"][kept]), len(self.params["labels"])
-        one, other = (confusion_by_speaker(self.target[kept], side[kept], speaker, classes) for side in self.chosen)
-        return uar_difference(one, other, self.params["resamples"], self.params["seed"])
+            self.chosen = (chosen(inputs["champion"]), chosen(inputs["challenger"]))
 
-    def slices(self, clips: pd.DataFrame) -> Iterator[dict[str, Any]]:
-        """The difference in every group of clips."""
-        for name, values in slice_columns(clips).items():
-            for group in sorted({value for value in values if pd.notna(value)}, key=str):
-                kept = (values == group).to_numpy()
-                yield {"by": name, "group": group, "clips": int(kept.sum()), "difference": self.difference(kept)}
+    def difference(self, resamples: int, seed: int) -> Estimate:
+        """UAR of the challenger minus the champion's on all clips: a bootstrap, paired and clustered by speaker."""
+        one, other = (confusion_by_speaker(self.target, chosen, self.speaker, self.classes) for chosen in self.chosen)
+        return uar_difference(one, other, resamples, seed)
+
+    def part(self, name: str, parts: int, heard: Sequence[str]) -> Part:
+        """All clips as one of several parts in which harm is looked for."""
+        return compare_part(name, self.target, *self.chosen, self.speaker, self.classes, parts, heard)
+
+    def slices(self, clips: pd.DataFrame, fewest_clips: int, heard: Sequence[str]) -> list[Part]:
+        """The difference in every large group of clips."""
+        columns = slice_columns(clips)
+        return compare_slices(self.target, *self.chosen, self.speaker, columns, self.classes, fewest_clips, heard)
+
+
+def _heard(inputs: Mapping[str, Path], rows: pd.DataFrame, roles: Sequence[str]) -> list[str]:
+    """Speakers of these rows from whom the champion has learnt in one of these roles."""
+    if "champion_rows" not in inputs:
+        return []
+    learnt = pd.read_parquet(inputs["champion_rows"] / "rows.parquet", columns=["corpus", "speaker_id", "role"])
+    known = set(map(tuple, learnt.loc[learnt["role"].isin(roles), ["corpus", "speaker_id"]].to_numpy()))
+    return sorted({speaker for corpus, speaker in zip(rows["corpus"], rows["speaker_id"], strict=True)
+                   if (corpus, speaker) in known})  # fmt: skip
 
 
 def _same_task(inputs: Mapping[str, Path]) -> bool:

@@ -41,6 +41,7 @@ class Review:
         service = registry.client()
         run = service.create_run("0").info.run_id
         tags = {registry.GATE: gate, registry.GATE_SENTENCE: f"the gate's verdict is {gate}"} if gate else {}
+        tags[registry.GATE_CHAMPION] = str(self.aliases().get(registry.CHAMPION, ""))
         version = int(service.create_model_version(self.name, f"runs:/{run}/model", run, tags=tags).version)
         service.update_model_version(self.name, str(version), f"{CARD}\n\nversion {version}")
         service.set_registered_model_alias(self.name, registry.CHALLENGER, str(version))
@@ -226,7 +227,8 @@ def test_any_version_is_promoted_and_the_champion_rolled_back_and_a_run_done_aga
     back = review.start(action="rollback", reason="worse in use")
     assert review.ended(back) == "promoted"
     assert review.aliases() == {"champion": first, "previous": second, "challenger": third}
-    assert review.review(first) == ("promoted", "admin", "rollback: worse in use")
+    assert review.review(first) == ("promoted", "admin", "")
+    assert review.review(second) == ("rolled back", "admin", "worse in use")
     review.clear(back)
     time.sleep(2)
     assert review.ended(back) == "promoted"

@@ -44,10 +44,11 @@ def trained(study: dict[str, Path], rows: Path, target: Path) -> Path:
     return target
 
 
-def verdict(study: dict[str, Path], champion: Path, challenger: Path, target: Path) -> Any:
-    both = {"champion": champion, "challenger": challenger}
-    params = {"labels": LABELS, "resamples": 500, "seed": 0}
-    run_build("harm", {**both, "split": study["split"], "audio/c": study["pack"]}, params, target / "harm")
+def verdict(study: dict[str, Path], champion: Path, challenger: Path, target: Path, learnt: Path) -> Any:
+    both = {"champion": champion, "challenger": challenger, "champion_rows": learnt}
+    params = {"labels": LABELS, "resamples": 500, "seed": 0, "trained": "c"}
+    if not (target / "harm").exists():  # asked again about the same two models
+        run_build("harm", {**both, "split": study["split"], "audio/c": study["pack"]}, params, target / "harm")
     inputs = {**both, "gate": study["gate"], "fit": study["fit"], "audio": study["pack"], "manifest": study["scan"]}
     options = {"options": vars(GateOptions())}
     run_build("gate", {**inputs, "harm": target / "harm"}, params | options, target / "gate")
@@ -63,8 +64,17 @@ def test_a_model_that_learnt_shuffled_labels_does_not_pass_and_the_true_one_does
     rows["label"] = rows["label"].sample(frac=1, random_state=1).to_numpy()
     rows.to_parquet(spoilt / "rows.parquet")
     true, false = trained(study, study["fit"], tmp_path / "true"), trained(study, spoilt, tmp_path / "false")
-    refused = verdict(study, true, false, tmp_path / "refused")
+    refused = verdict(study, true, false, tmp_path / "refused", study["fit"])
     assert refused["verdict"] == "fail", refused["sentence"]
     assert (refused["role"], refused["speakers"]) == ("gate", 6)
     assert refused["difference"]["high"] < 0
-    assert verdict(study, false, true, tmp_path / "passed")["verdict"] == "pass"
+    assert refused["reported"]["name"] == "c"
+    assert "corpus" not in {criterion["kind"] for criterion in refused["criteria"]}
+    assert verdict(study, false, true, tmp_path / "passed", spoilt)["verdict"] == "pass"
+
+    heard = tmp_path / "heard"  # a champion of another split, which put those who decide today into training
+    heard.mkdir()
+    pd.read_parquet(study["gate"] / "rows.parquet").assign(role="train").to_parquet(heard / "rows.parquet")
+    unsure = verdict(study, true, false, tmp_path / "refused", heard)
+    assert unsure["verdict"] == "undecided"
+    assert any("learnt from 6 of the gate speakers (1007, 1008" in each["sentence"] for each in unsure["criteria"])
