@@ -9,6 +9,7 @@ import pandas as pd
 
 from ser_tasks.annotations.choice import choose, uncertainty
 from ser_tasks.annotations.intake import publish_ratings, read_ledger, read_ratings_version, read_standing
+from ser_tasks.annotations.labelstudio import EMOTION
 from ser_tasks.annotations.ledger import parted
 from ser_tasks.annotations.version import current
 from ser_tasks.artifact import Ref
@@ -75,7 +76,7 @@ class Dataset:
     Attributes:
         raw: Corpus to the reference of its listing.
         version: Of the ratings as a whole (0: none).
-        ratings: Reference of the current ratings of utterances that the study has; empty when there are none.
+        ratings: Reference of the current ratings that the study reads, of utterances that it has; empty for none.
         rated: How many these are.
         waiting: Ratings whose utterance the study does not have, one row each: file, row and what they say.
     """
@@ -87,6 +88,14 @@ class Dataset:
     waiting: list[dict[str, Any]]
 
 
+def traits_read(config: StudyConfig) -> set[str]:
+    """The traits whose dropped ratings change what the study computes; ratings of others start no night."""
+    trait = config.trait
+    rated = trait is not None and (trait.ratings or any(other.ratings for other in trait.transfer))
+    emotion = {EMOTION} if config.labels.policy != "intended" else set()
+    return emotion | ({trait.name} if trait and rated else set())
+
+
 def todays_dataset(config: StudyConfig, store: Store, by: str) -> Dataset:
     """The corpora as they lie there now, and the ratings of what is in them. Takes nothing in."""
     raw, version = raw_listings(config, store, by), current(store)
@@ -94,6 +103,7 @@ def todays_dataset(config: StudyConfig, store: Store, by: str) -> Dataset:
         return Dataset(raw, version.version, "", 0, [])
     files = {drop.sha256: drop.name for drop in read_ledger(store, version)}
     here, waiting = parted(read_standing(store, version), set(manifests(config, raw, store, by)["utterance_id"]))
+    here = here[here["trait"].isin(traits_read(config))].reset_index(drop=True)
     ref = str(publish_ratings(store, here, by)) if len(here) else ""
     table = waiting.assign(file=waiting["drop"].map(files)).drop(columns="drop").astype(object)
     listed = table.where(table.notna(), None).to_dict("records")
