@@ -25,6 +25,9 @@ def export_tasks(
     config: Config = "demo",
     count: Annotated[int, typer.Option(min=1, help="How many clips at most.")] = 100,
     corpus: Annotated[str | None, typer.Option(help="Of this corpus only; else of every corpus of the study.")] = None,
+    evaluation: Annotated[
+        bool, typer.Option("--evaluation", help="Also speakers who decide and test; their ratings train nothing.")
+    ] = False,
     hours: Annotated[int, typer.Option(min=1, max=168, help="How long the audio addresses hold.")] = 168,
     endpoint: Annotated[
         str | None,
@@ -45,7 +48,8 @@ def export_tasks(
     if corpus and corpus not in study.used_corpora:
         raise BadInput(f"--corpus {corpus}: the study has {', '.join(study.used_corpora)}")
     trait = study.trait.name if study.trait else "rudeness"
-    chosen, inside = clips_to_rate(study, store, BY, trait, count, corpus)
+    with err.status("asking the newest CNN about every clip ..."):
+        chosen, inside = clips_to_rate(study, store, BY, trait, count, corpus, evaluation)
     tasks: list[dict[str, Any]] = []
     for row in chosen.to_dict("records"):
         address = store.address(f"raw/{row['corpus']}/{row['path']}", hours * 3600, endpoint)

@@ -1,5 +1,6 @@
 """`ser annotate` against a real object store: tasks out, ratings in, what waits."""
 
+import itertools
 import json
 import os
 import urllib.request
@@ -10,9 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from include.stack.layout import CHECKOUT
+from ser_tasks.artifact import artifact_key
 from ser_tasks.cli import app
+from ser_tasks.config import StudyConfig, load_config
 from ser_tasks.corpora.demo import make_demo_corpora
 from ser_tasks.errors import BadInput
+from ser_tasks.models.files import ModelSpec, build_model, save_model
+from ser_tasks.plan import make_plan
+from ser_tasks.steps import run_step
 from ser_tasks.store import Store
 
 HEAD = "utterance_id,annotator_id,trait,rating,scale,created_at\n"
@@ -64,6 +70,42 @@ def test_tasks_go_out_and_an_export_comes_back(filled: Store, tmp_path: Path) ->
     other.write_text(json.dumps(tasks[:1]))
     assert ser("import", str(other), "--json")["counts"]["repeated"] == 1
     assert len(list(filled.list("annotations/incoming/"))) == 2
+
+
+def test_an_export_asks_the_newest_cnn_about_training_clips_and_leaves_out_speakers_who_test(
+    filled: Store, tmp_path: Path
+) -> None:
+    study = load_config(CONFIG)
+    steps = trained(study, filled, tmp_path)
+    filled.put("runs/ser_study/one.json", json.dumps({"written_at": "2026-01-01", "steps": steps}).encode())
+
+    def tasks(*options: str) -> list[dict[str, Any]]:
+        ser("export", "--config", CONFIG, "--count", "500", "--target_dir", str(tmp_path), *options)
+        return [task["data"] for task in json.loads((tmp_path / "tasks.json").read_text())]
+
+    train, test = tasks(), tasks("--corpus", "demo_crema_d", "--evaluation")
+    assert {task["speaker_id"] for task in train if task["corpus"] == "demo_crema_d"} == {"1001"}
+    assert {task["corpus"] for task in train} == {"demo_crema_d", "demo_iemocap"}
+    assert {task["speaker_id"] for task in test} == {"1001", "1002"}
+    # Which it would be of a clip that nobody asked about:
+    assert 0.5 not in {task["uncertain"] for task in train + test}
+
+
+def trained(study: StudyConfig, store: Store, tmp_path: Path) -> list[dict[str, Any]]:
+    """What a run would have left: a plan, packed corpora, a split in which speaker 1002 tests, and an untrained CNN."""
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "roles.json").write_text(json.dumps({"demo_crema_d": {"1001": "train", "1002": "test"}}))
+    spec = ModelSpec("cnn", {"channels": [8, 8, 8, 8]}, list(study.emotion.labels))
+    (tmp_path / "cnn").mkdir()
+    save_model(tmp_path / "cnn", build_model(spec), spec)
+    results = make_plan(study, store, "test")
+    for step, name in itertools.product(("scan", "pack"), study.used_corpora):
+        results.append(run_step(step, results, name, store, "test"))
+    for step, about in (("split", ""), ("train_cnn", "cnn")):
+        folder = tmp_path / (about or step)
+        ref, _ = store.publish(step, artifact_key(step, 1, {}, {}), folder, {"built_by": "test"})
+        results.append({"step": step, "about": about, "ref": str(ref)})
+    return results
 
 
 def test_ratings_of_unknown_clips_wait_until_their_audio_comes(filled: Store, tmp_path: Path) -> None:
