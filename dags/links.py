@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import attrs
 from airflow.sdk import BaseOperatorLink
 
-REFUSED = "refused"
-"""Key under which a task that fails leaves the result that says why."""
+SHOWN = "shown"
+"""Key under which a task that fails, or returns something else, leaves the result whose pages its buttons open."""
 
 
 @attrs.frozen
@@ -32,7 +32,9 @@ class PageLink(BaseOperatorLink):
         from airflow.sdk.configuration import conf
         from airflow.sdk.execution_time.xcom import XCom
 
-        result = XCom.get_value(ti_key=ti_key, key="return_value") or XCom.get_value(ti_key=ti_key, key=REFUSED)
+        result = XCom.get_value(ti_key=ti_key, key="return_value")
+        if not isinstance(result, dict):
+            result = XCom.get_value(ti_key=ti_key, key=SHOWN)
         if not result:
             return ""
         kind, key, _ = result["ref"].split("/")

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 
-from dags.links import link
+from dags.links import SHOWN, link
 from dags.study_tasks import DEFAULTS, run_id, study_tasks
 from ser_tasks.config import configs_folder
 
@@ -18,7 +18,7 @@ CONFIGS = sorted(path.stem for path in configs_folder().glob("*.yaml"))
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(hours=20),
+    dagrun_timeout=timedelta(days=3),  # two trainings may take a day each; the nights after it wait
     default_args=DEFAULTS,
     params={
         "config": Param(
@@ -30,9 +30,9 @@ CONFIGS = sorted(path.stem for path in configs_folder().glob("*.yaml"))
         )
     },
     tags=["ser"],
-    doc_md="""At 02:00 UTC, or on demand: takes in what lies in `annotations/incoming/`. When the ratings or the uploads
-under `raw/` differ from those of the last finished night, the whole study again, to the verdict; else the run is
-skipped and its note says so. A night never waits for a person.""",
+    doc_md="""At 02:00 UTC, or on demand: takes in what lies in `annotations/incoming/`. When the ratings that the
+configuration reads, or the uploads under `raw/`, differ from those of the last finished night, the whole study again,
+to the verdict; else the run is skipped and its note says so. A night never waits for a person.""",
 )
 def ser_nightly_retrain() -> None:
     """Look, then the study's tasks, then move the watermark and tell."""
@@ -44,8 +44,9 @@ def ser_nightly_retrain() -> None:
 
         context = get_current_context()
         found = look(context["params"]["config"], Store.from_env(), run_id())
-        print(found.note)
+        print(found.log)
         context["ti"].xcom_push(key="note", value=found.note)
+        context["ti"].xcom_push(key=SHOWN, value={"ref": found.page})
         return found.new
 
     @task(doc_md="Resolve the configuration; pin corpora, encoders and annotations.", multiple_outputs=True)
@@ -55,7 +56,11 @@ def ser_nightly_retrain() -> None:
 
         return plan_study(get_current_context()["params"]["config"], {}, [], Store.from_env(), run_id(), night=True)
 
-    @task(doc_md="Remember what this night was made of. Runs after everything is published.")
+    @task(
+        doc_md="Remember what this night was made of. Runs after everything is published and a person is asked, where "
+        "there is something to ask.",
+        trigger_rule="none_failed",
+    )
     def move_watermark(planned: dict[str, Any]) -> None:
         from ser_tasks import nights
         from ser_tasks.store import Store
@@ -75,14 +80,13 @@ def ser_nightly_retrain() -> None:
         text = nights.in_words(nights.close(store, by, json.loads(record) if record else None))
         print(text)
         context["ti"].xcom_push(key="note", value=text)
-        page = nights.publish_page(store, by)
         print("\n".join(send(f"SER: {by}", text, context)) or "no notifier is configured (dags/notify.py)")
-        return {"ref": page}
+        return {"ref": nights.publish_page(store, by)}
 
     planned = plan()
-    intake() >> planned
-    recorded = study_tasks(planned)
-    recorded >> move_watermark(planned)
+    link(link(intake(), "Nights", "index.html"), "Not accepted", "listed.csv") >> planned
+    recorded, asked = study_tasks(planned)
+    [recorded, asked] >> move_watermark(planned)
     recorded >> link(tell(), "Nights", "index.html")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task, task_group
 
-from dags.links import REFUSED, link
+from dags.links import SHOWN, link
 from ser_tasks.errors import BadInput, Busy, Refused, Skipped
 from ser_tasks.steps import STEPS, describe, run_step
 
@@ -61,7 +61,7 @@ def run(name: str, given: list[Any], about: str = "") -> dict[str, Any]:
         raise AirflowRescheduleException(datetime.now(UTC) + WAIT_FOR_OTHER_RUN) from reason
     except Refused as refused:
         # A task that fails returns nothing: its buttons find the page under this name.
-        get_current_context()["ti"].xcom_push(key=REFUSED, value=refused.result)
+        get_current_context()["ti"].xcom_push(key=SHOWN, value=refused.result)
         raise
     print(describe(result))
     return result
@@ -109,7 +109,7 @@ def corpus_tasks(pinned: list[Any], corpus: str) -> Any:
     return gather("scanned", [scan, validated, packed])
 
 
-def study_tasks(planned: Any) -> Any:
+def study_tasks(planned: Any) -> tuple[Any, Any]:
     """Everything after the plan.
 
     Args:
@@ -117,7 +117,7 @@ def study_tasks(planned: Any) -> Any:
             `trait_tasks` takes.
 
     Returns:
-        The last task.
+        The last task, and the one that asks for a review of what is new: it may be skipped.
     """
     pinned = planned["results"]
     corpora = corpus_tasks.partial(pinned=pinned).expand(corpus=listed(planned, "corpora"))
@@ -148,14 +148,14 @@ def study_tasks(planned: Any) -> Any:
     harm = step("harm").partial(given=[models]).expand(about=REGISTERED)
     gated = step("gate").partial(given=[models, harm]).expand(about=REGISTERED)
     registered = register.partial(given=[found, figures, report, gated]).expand(model=REGISTERED)
-    TriggerDagRunOperator.partial(
+    asked = TriggerDagRunOperator.partial(
         task_id="start_promotion",
         trigger_dag_id=PROMOTE,
         logical_date=None,
         skip_when_already_exists=True,  # a retry asks once
         doc_md="Start ser_promote for a new challenger, and do not wait for the answer.",
     ).expand_kwargs(offer(planned, registered))
-    return record([found, figures, report, harm, gated], [registered, register_trait([found, figures])])
+    return record([found, figures, report, harm, gated], [registered, register_trait([found, figures])]), asked
 
 
 @task(

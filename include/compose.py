@@ -1,14 +1,17 @@
 """`python -m include.compose env|initialise`: what docker-compose.yaml needs besides images.
 
-`env` prints a .env with fresh secrets. `initialise` makes databases and buckets that are missing, and checks that the
-object store's conditional writes are atomic; it can be done again at any time.
+`env` writes .env with fresh secrets, for its owner's eyes only, where there is none yet. `initialise` makes databases
+and buckets that are missing, and checks that the object store's conditional writes are atomic; it can be done again at
+any time.
 """
 
 import base64
 import os
 import secrets
 import sys
+from pathlib import Path
 
+ENV = Path(".env")
 BUCKETS = ("ser", "mlflow")
 DATABASES = ("mlflow", "mlflow_auth")
 
@@ -22,6 +25,16 @@ def fresh_secrets() -> dict[str, str]:
     return {name: secrets.token_hex(24) for name in names} | {
         "AIRFLOW_FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode()
     }
+
+
+def write_secrets(path: Path) -> None:
+    """Write fresh secrets into a new file of mode 0600.
+
+    Raises:
+        FileExistsError: There is one: what it holds are the passwords of a database that may be alive.
+    """
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text("".join(f"{name}={value}\n" for name, value in fresh_secrets().items()), encoding="utf-8")
 
 
 def initialise() -> None:
@@ -50,7 +63,16 @@ def initialise() -> None:
 def main() -> int:
     """Run one command. Returns the exit status."""
     if sys.argv[1:] == ["env"]:
-        print("".join(f"{name}={value}\n" for name, value in fresh_secrets().items()), end="")
+        try:
+            write_secrets(ENV)
+        except FileExistsError:
+            print(
+                f"{ENV} is there, with the passwords of what was made with it: nothing was written. For a new start "
+                "delete the volumes (docker compose down --volumes) and then the file.",
+                file=sys.stderr,
+            )
+            return 1
+        print(f"{ENV}: fresh secrets, readable by you alone")
     elif sys.argv[1:] == ["initialise"]:
         initialise()
     else:

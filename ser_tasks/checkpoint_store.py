@@ -44,7 +44,8 @@ class StoreCheckpoints:
             self.store.put_blobs(Path(folder), files)
         body = json.dumps({"epoch": epoch, "files": files}, indent=1).encode()
         # Lost only to a run that was here before, with the same bits or with damaged ones, which loading has deleted.
-        self.store.put(self._name(epoch), body, IfNoneMatch="*")
+        if self.store.put(self._name(epoch), body, IfNoneMatch="*"):
+            self.store.count_added(len(body))
         self._delete(self._names()[:-KEPT])
 
     def newest_first(self) -> Iterator[Path]:

@@ -15,6 +15,8 @@ from ser_tasks.errors import BadInput
 app = typer.Typer(no_args_is_help=True, help="Label Studio tasks out, ratings in, agreement.")
 Config = Annotated[str, typer.Option("--config", help="A file in include/configs, or a path to one.")]
 BY = "ser_annotate/cli"
+LISTED = 20
+"""So many rows are said; --json has all."""
 
 
 @app.command("export")
@@ -23,7 +25,16 @@ def export_tasks(
     config: Config = "demo",
     count: Annotated[int, typer.Option(min=1, help="How many clips at most.")] = 100,
     corpus: Annotated[str | None, typer.Option(help="Of this corpus only; else of every corpus of the study.")] = None,
+    evaluation: Annotated[
+        bool, typer.Option("--evaluation", help="Also speakers who decide and test; their ratings train nothing.")
+    ] = False,
     hours: Annotated[int, typer.Option(min=1, max=168, help="How long the audio addresses hold.")] = 168,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SER_S3_PUBLIC_ENDPOINT", help="The object store's address as the annotators' browsers reach it."
+        ),
+    ] = None,
 ) -> None:
     """Write Label Studio tasks, the clips that would teach most first, and its labelling configuration.
 
@@ -37,14 +48,11 @@ def export_tasks(
     if corpus and corpus not in study.used_corpora:
         raise BadInput(f"--corpus {corpus}: the study has {', '.join(study.used_corpora)}")
     trait = study.trait.name if study.trait else "rudeness"
-    chosen, inside = clips_to_rate(study, store, BY, trait, count, corpus)
+    with err.status("asking the newest CNN about every clip ..."):
+        chosen, inside = clips_to_rate(study, store, BY, trait, count, corpus, evaluation)
     tasks: list[dict[str, Any]] = []
     for row in chosen.to_dict("records"):
-        address = store.client.generate_presigned_url(
-            "get_object",
-            Params={"Bucket": store.bucket, "Key": f"raw/{row['corpus']}/{row['path']}"},
-            ExpiresIn=hours * 3600,
-        )
+        address = store.address(f"raw/{row['corpus']}/{row['path']}", hours * 3600, endpoint)
         about = {name: row[name] for name in ("corpus", "speaker_id", "why", "uncertain", "disagreed", "uncovered")}
         tasks.append(task(str(row["utterance_id"]), address, about))
     target_dir.mkdir(parents=True, exist_ok=True)
@@ -71,43 +79,52 @@ def import_ratings(
     from ser_tasks.annotations.intake import INCOMING, take_in
     from ser_tasks.annotations.validation import check_rows
 
-    bodies = {path.name: _read(path) for path in files}
+    bodies = [(path, _read(path)) for path in files]
     if check:
         told: dict[str, Any] = {}
-        for name, body in bodies.items():
-            accepted, listed, warnings = check_rows(read_drop(name, body))
-            told[name] = {"accepted": len(accepted), "listed": listed.to_dict("records"), "warnings": warnings}
+        unread = []
+        for path, body in bodies:
+            try:
+                accepted, listed, warnings = check_rows(read_drop(path.name, body))
+                told[str(path)] = {"accepted": len(accepted), "listed": listed.to_dict("records"), "warnings": warnings}
+            except BadInput as error:
+                unread.append(str(path))
+                whole = {"row": "whole file", "reason": str(error)}
+                told[str(path)] = {"accepted": 0, "listed": [whole], "warnings": []}
         if as_json:
             typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
-            return
-        for name, found in told.items():
+        for name, found in {} if as_json else told.items():
             out.print(f"{name}: {found['accepted']} row(s) accepted, {len(found['listed'])} listed", markup=False)
             for row in found["listed"]:
-                out.print(f"  {row['row']}: {row['reason']}", markup=False)
+                out.print(f"  {row['row']}: {row['reason']}", markup=False, soft_wrap=True)
+        if unread:
+            raise BadInput(f"{len(unread)} of {len(bodies)} file(s) cannot be read: {', '.join(unread)}")
         return
     from ser_tasks.store import Store
 
     store = Store.from_env()
-    for name, body in bodies.items():
+    for path, body in bodies:
+        name = path.name
         if not store.put(INCOMING + name, body, IfNoneMatch="*") and store.get(INCOMING + name) != body:
-            path = Path(name)
             other = f"{path.stem}-{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"
             store.put(INCOMING + other, body, IfNoneMatch="*")
     intake = take_in(store, BY)
     if as_json:
-        new = [{"file": d.name, "accepted": d.accepted, "listed": d.listed} for d in intake.new]
-        typer.echo(json.dumps({"version": intake.now.version, "new": new, "counts": dict(intake.counts)}))
+        new: list[dict[str, Any]] = [{"file": d.name, "accepted": d.accepted, "listed": d.listed} for d in intake.new]
+        counts = {"version": intake.now.version, "new": new, "counts": dict(intake.counts)}
+        typer.echo(json.dumps(counts | {"listed": intake.listed}, ensure_ascii=False))
         return
-    for line in intake.in_words():
+    for line in intake.in_full(LISTED):
         out.print(line, markup=False, soft_wrap=True)
 
 
 @app.command()
 def status(config: Config = "demo", as_json: AsJson = False) -> None:
-    """Today's version of the ratings, how far annotators agree, and which ratings wait for their audio.
+    """Today's ratings, how far annotators agree, which rows wait for their audio or were not accepted, and why.
 
     Example: `ser annotate status --config demo`
     """
+    from ser_tasks.annotations.intake import listed_rows
     from ser_tasks.annotations.version import current
     from ser_tasks.artifact import Ref
     from ser_tasks.dataset import todays_dataset
@@ -115,14 +132,15 @@ def status(config: Config = "demo", as_json: AsJson = False) -> None:
 
     store = Store.from_env()
     version, data = current(store), todays_dataset(load_config(config), store, BY)
+    listed = listed_rows(store, version)
     found: dict[str, Any] = {}
     if version.ledger:
         found = json.loads((store.cached(Ref.parse(version.ledger)) / "agreement.json").read_text(encoding="utf-8"))
     if as_json:
         told = {"version": version.version, "rated": data.rated, "waiting": data.waiting, "agreement": found}
-        typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(told | {"listed": listed}, indent=1, ensure_ascii=False))
         return
-    out.print(f"version {version.version}: {data.rated} rating(s) of clips that this study has")
+    out.print(f"version {version.version}: {data.rated} rating(s) that this study reads")
     for trait, item in found.items():
         value = item["alpha"]
         interval = "" if value["low"] is None else f" ({value['low']:.3f} to {value['high']:.3f})"
@@ -131,10 +149,18 @@ def status(config: Config = "demo", as_json: AsJson = False) -> None:
         for who in item["annotators"]:
             table.add_row(who["annotator_id"], str(who["ratings"]), str(who["bias"]), str(who["compared"]))
         out.print(table)
+        for month in item["by_month"]:
+            value = "unknown" if month["alpha"] is None else f"{month['alpha']:.3f}"
+            out.print(f"  {month['month']}: alpha {value}, {month['ratings']} rating(s)", markup=False)
         for clip in item["disagreed"][:5]:
             out.print(f"  disagreed: {clip['utterance_id']} {clip['values']}", markup=False)
-    for row in data.waiting[:20]:
+    for row in data.waiting[:LISTED]:
         out.print(f"  waits: {row['utterance_id']} ({row['file']}, {row['row']})", markup=False)
+    for row in listed[:LISTED]:
+        out.print(f"  not accepted: {row['file']}, {row['row']}: {row['reason']}", markup=False, soft_wrap=True)
+    for name, rows in (("wait", data.waiting), ("are not accepted", listed)):
+        if len(rows) > LISTED:
+            out.print(f"  {len(rows) - LISTED} more {name}: --json has them all")
 
 
 def _read(path: Path) -> bytes:

@@ -1,7 +1,7 @@
 """Today's data of a study: its corpora as they lie under raw/, and the ratings of what is in them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,19 @@ import pandas as pd
 
 from ser_tasks.annotations.choice import choose, uncertainty
 from ser_tasks.annotations.intake import publish_ratings, read_ledger, read_ratings_version, read_standing
+from ser_tasks.annotations.labelstudio import EMOTION
 from ser_tasks.annotations.ledger import parted
 from ser_tasks.annotations.version import current
 from ser_tasks.artifact import Ref
 from ser_tasks.config import StudyConfig
 from ser_tasks.corpora.readers import load_description
-from ser_tasks.plan import Plan, read_plan
-from ser_tasks.steps import STEPS
+from ser_tasks.errors import BadInput
+from ser_tasks.plan import Plan, find, read_plan
+from ser_tasks.steps import STEPS, run_step
 from ser_tasks.store import Store
+
+JUDGES = ("gate", "test")
+"""Roles of clips from which nothing is learnt."""
 
 
 def raw_listings(config: StudyConfig, store: Store, by: str) -> dict[str, str]:
@@ -45,27 +50,61 @@ def manifests(config: StudyConfig, raw: Mapping[str, str], store: Store, by: str
 
 
 def clips_to_rate(
-    config: StudyConfig, store: Store, by: str, trait: str, count: int, corpus: str | None
+    config: StudyConfig, store: Store, by: str, trait: str, count: int, corpus: str | None, evaluation: bool = False
 ) -> tuple[pd.DataFrame, int]:
-    """The clips that annotators should hear first, see `choose`; and how many have no object of their own."""
+    """The clips that annotators should hear first, see `choose`; and how many have no object of their own.
+
+    Speakers who decide and test in the study's newest run are left out unless `evaluation` asks for them: their ratings
+    train nothing. Before the first run nobody's role is known, and every clip counts as equally uncertain.
+
+    Raises:
+        BadInput: Every clip is of such a speaker.
+    """
     raw = raw_listings(config, store, by)
-    clips = manifests(config, {name: ref for name, ref in raw.items() if corpus in (None, name)}, store, by)
+    chosen = {name: ref for name, ref in raw.items() if corpus in (None, name)}
+    clips = manifests(config, chosen, store, by)
     objects = {item["key"] for name in raw for item in store.list(f"raw/{name}/")}
     there = ("raw/" + clips["corpus"] + "/" + clips["path"]).isin(objects)
-    ratings = read_ratings_version(store, current(store))
-    asked = uncertainties(config, store)
-    told = clips[there].assign(uncertainty=clips["utterance_id"].map(asked).astype("float64"))
-    return choose(told, ratings, trait, count), int((~there).sum())
+    run = newest_run(config, store)
+    teaches = pd.Series(True, index=clips.index) if evaluation else ~_judging(clips, run, store)
+    if len(clips) and not teaches.any():
+        raise BadInput(
+            "every clip is of a speaker who decides or tests, so that a rating trains nothing: --evaluation takes them"
+        )
+    asked = uncertainties(run, list(chosen), store, by)
+    told = clips[there & teaches].assign(uncertainty=clips["utterance_id"].map(asked).astype("float64"))
+    return choose(told, read_ratings_version(store, current(store)), trait, count), int((~there).sum())
 
 
-def uncertainties(config: StudyConfig, store: Store) -> pd.Series:
-    """How unsure the models of this study's newest run were of each utterance that they were asked about."""
+def newest_run(config: StudyConfig, store: Store) -> list[dict[str, Any]]:
+    """The steps of this study's newest run that has trained; none before the first."""
     records = [json.loads(store.get(item["key"]) or b"{}") for item in store.list("runs/")]
     for record in sorted(records, key=lambda record: str(record.get("written_at", "")), reverse=True):
-        predicted = [Ref.parse(item["ref"]) for item in record.get("steps", []) if item["step"] == "predict"]
-        if predicted and read_plan(store, record["steps"]).config.name == config.name:
-            return uncertainty(pd.concat([pd.read_parquet(store.cached(r) / "predictions.parquet") for r in predicted]))
-    return pd.Series(dtype="float64")
+        steps: list[dict[str, Any]] = record.get("steps", [])
+        trained = find(steps, "train_cnn", "cnn") and find(steps, "split", "")
+        if trained and read_plan(store, steps).config.name == config.name:
+            return steps
+    return []
+
+
+def uncertainties(run: Sequence[Mapping[str, Any]], corpora: Sequence[str], store: Store, by: str) -> pd.Series:
+    """How unsure a run's CNN is of every clip of corpora that it has packed; a clip that came later is not in it."""
+    found: list[pd.Series] = [pd.Series(dtype="float64")]
+    for corpus in corpora:
+        if find(run, "pack", corpus):
+            ref = Ref.parse(run_step("uncertain", run, corpus, store, by)["ref"])
+            found.append(uncertainty(pd.read_parquet(store.cached(ref) / "predictions.parquet")))
+    asked: pd.Series = pd.concat(found)
+    return asked[~asked.index.duplicated()]
+
+
+def _judging(clips: pd.DataFrame, run: Sequence[Mapping[str, Any]], store: Store) -> pd.Series:
+    """Whether a clip's speaker decides or tests in a run."""
+    split = find(run, "split", "")
+    roles = json.loads((store.cached(split) / "roles.json").read_text(encoding="utf-8")) if split else {}
+    judging = {(corpus, who) for corpus, held in roles.items() for who, role in held.items() if role in JUDGES}
+    people = zip(clips["corpus"], clips["speaker_id"], strict=True)
+    return pd.Series([one in judging for one in people], index=clips.index, dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -75,7 +114,7 @@ class Dataset:
     Attributes:
         raw: Corpus to the reference of its listing.
         version: Of the ratings as a whole (0: none).
-        ratings: Reference of the current ratings of utterances that the study has; empty when there are none.
+        ratings: Reference of the current ratings that the study reads, of utterances that it has; empty for none.
         rated: How many these are.
         waiting: Ratings whose utterance the study does not have, one row each: file, row and what they say.
     """
@@ -87,6 +126,14 @@ class Dataset:
     waiting: list[dict[str, Any]]
 
 
+def traits_read(config: StudyConfig) -> set[str]:
+    """The traits whose dropped ratings change what the study computes; ratings of others start no night."""
+    trait = config.trait
+    rated = trait is not None and (trait.ratings or any(other.ratings for other in trait.transfer))
+    emotion = {EMOTION} if config.labels.policy != "intended" else set()
+    return emotion | ({trait.name} if trait and rated else set())
+
+
 def todays_dataset(config: StudyConfig, store: Store, by: str) -> Dataset:
     """The corpora as they lie there now, and the ratings of what is in them. Takes nothing in."""
     raw, version = raw_listings(config, store, by), current(store)
@@ -94,6 +141,7 @@ def todays_dataset(config: StudyConfig, store: Store, by: str) -> Dataset:
         return Dataset(raw, version.version, "", 0, [])
     files = {drop.sha256: drop.name for drop in read_ledger(store, version)}
     here, waiting = parted(read_standing(store, version), set(manifests(config, raw, store, by)["utterance_id"]))
+    here = here[here["trait"].isin(traits_read(config))].reset_index(drop=True)
     ref = str(publish_ratings(store, here, by)) if len(here) else ""
     table = waiting.assign(file=waiting["drop"].map(files)).drop(columns="drop").astype(object)
     listed = table.where(table.notna(), None).to_dict("records")

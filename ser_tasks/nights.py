@@ -4,7 +4,6 @@ What a night is compared with is the watermark of its configuration, `refs/night
 uploads that the last finished night was made of. It moves after publication only, so a night that dies is not lost.
 """
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ser_tasks.annotations.intake import take_in
+import pandas as pd
+
+from ser_tasks.annotations.intake import listed_rows, take_in
 from ser_tasks.annotations.version import current
-from ser_tasks.artifact import Ref, artifact_key
+from ser_tasks.artifact import Ref, artifact_key, content_digest, list_files
 from ser_tasks.config import load_config
 from ser_tasks.dataset import Dataset, todays_dataset
 from ser_tasks.plan import find, read_plan
@@ -23,14 +24,27 @@ from ser_tasks.store import Spent, Store
 
 NIGHTS = "nights/"
 """One JSON object a night, `nights/<run>.json`: what the page draws."""
+PAGE = "nights-page"
+"""Pointer to the newest page."""
+LISTED = 20
+"""So many of the rows that were not accepted stand on the page; listed.csv beside it has all."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the first task of a night found: whether there is something new, and it all in words."""
+    """What the first task of a night found.
+
+    Attributes:
+        new: Whether there is something new.
+        note: It all in words: few lines, the verdict first.
+        log: The same in full: every file, and why rows were not accepted.
+        page: Reference of the page of nights (index.html; listed.csv: every row that was not accepted, and why).
+    """
 
     new: bool
     note: str
+    log: str
+    page: str
 
 
 def look(config_name: str, store: Store, by: str) -> Look:
@@ -45,17 +59,17 @@ def look(config_name: str, store: Store, by: str) -> Look:
     intake = take_in(store, by)
     data = todays_dataset(config, store, by)
     reasons = whats_new(config.name, data, store)
-    lines = intake.in_words()
+    night = _blank(by) | {"config": config.name, "outcome": "started" if reasons else "skipped", "why": reasons}
+    night |= _of_ratings(store) | {"waiting": len(data.waiting), "rated": data.rated}
+    _end_cut_off(store, by)
+    page = publish_page(store, by, night)
+    night |= {"intake_spent": asdict(store.spent), "spent": asdict(store.spent)}
+    write_night(store, by, night)
+    skipped = ["nothing new since the last night: skipped", cost(night)]
+    lines = ["new: " + "; ".join(reasons)] if reasons else skipped
     if data.waiting:
         lines.append(f"{len(data.waiting)} rating(s) wait for the audio of their utterances")
-    lines.append("new: " + "; ".join(reasons) if reasons else "nothing new since the last night: skipped")
-    told: dict[str, Any] = {"run": by, "at": _now(), "outcome": "started" if reasons else "skipped", "why": reasons}
-    told |= _of_ratings(store) | {"waiting": len(data.waiting), "rated": data.rated}
-    told |= {"intake_spent": asdict(store.spent), "spent": asdict(store.spent)}
-    if not reasons:
-        lines.append(cost(told))
-    write_night(store, by, told)
-    return Look(bool(reasons), "\n".join(lines))
+    return Look(bool(reasons), "\n".join([*lines, *intake.in_words()]), "\n".join([*lines, *intake.in_full()]), page)
 
 
 def whats_new(config: str, data: Dataset, store: Store) -> list[str]:
@@ -90,13 +104,13 @@ def close(store: Store, by: str, record: Mapping[str, Any] | None) -> dict[str, 
     Args:
         store: The object store.
         by: `<dag_id>/<run_id>` of the night.
-        record: Its run record; None when it has none: then it failed.
+        record: Its run record; None when it has none: then it failed, maybe before it had looked.
 
     Returns:
         The night, as the page has it.
     """
-    night: dict[str, Any] = json.loads(store.get(_key(by)) or b"{}")
-    night |= {"run": by, "ended_at": _now(), "outcome": "trained" if record else "failed"}
+    night: dict[str, Any] = _blank(by) | json.loads(store.get(_key(by)) or b"{}")
+    night |= {"ended_at": _now(), "outcome": "trained" if record else "failed"}
     if record:
         night |= _of_record(record, store)
         night["spent"] = asdict(_spent(night, record) + store.spent)
@@ -104,14 +118,31 @@ def close(store: Store, by: str, record: Mapping[str, Any] | None) -> dict[str, 
     return night
 
 
-def publish_page(store: Store, by: str) -> str:
-    """Draw every night so far, one point each, and publish the page (index.html). Returns its reference."""
+def publish_page(store: Store, by: str, tonight: Mapping[str, Any] | None = None) -> str:
+    """Draw every night so far, one point each, publish the page and let `refs/nights-page.json` hold it.
+
+    Args:
+        store: The object store.
+        by: Who asks.
+        tonight: A night that is not written down yet.
+
+    Returns:
+        The reference: index.html, and listed.csv with file, row and reason of what was dropped and not accepted.
+    """
     from ser_tasks.report.nights_page import render_nights
 
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "index.html").write_text(page := render_nights(read_nights(store)), encoding="utf-8")
-        key = artifact_key("nights", 1, {"page": hashlib.sha256(page.encode()).hexdigest()}, {})
-        return str(store.publish("nights", key, Path(folder), {"built_by": by, "params": {}, "inputs": {}})[0])
+    listed = listed_rows(store, current(store))
+    nights = [night for night in read_nights(store) if not tonight or night["run"] != tonight["run"]]
+    page = render_nights([*nights, *([tonight] if tonight else [])], listed[:LISTED], len(listed))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "index.html").write_text(page, encoding="utf-8")
+        pd.DataFrame(listed, columns=["file", "row", "reason"]).to_csv(folder / "listed.csv", index=False)
+        key = artifact_key("nights", 1, {"files": content_digest(list_files(folder))}, {})
+        ref = str(store.publish("nights", key, folder, {"built_by": by, "params": {}, "inputs": {}})[0])
+    held = store.pointer(PAGE)
+    store.move_pointer(PAGE, {"page": ref}, held[1] if held else None)  # lost to a night that is as new
+    return ref
 
 
 def write_night(store: Store, by: str, night: Mapping[str, Any]) -> None:
@@ -122,22 +153,41 @@ def write_night(store: Store, by: str, night: Mapping[str, Any]) -> None:
 def read_nights(store: Store) -> list[dict[str, Any]]:
     """Every night, the oldest first."""
     nights = [json.loads(store.get(item["key"]) or b"{}") for item in store.list(NIGHTS)]
-    return sorted((night for night in nights if night), key=lambda night: night["at"])
+    return sorted((_blank(night["run"]) | night for night in nights if "run" in night), key=lambda night: night["at"])
+
+
+def _blank(by: str) -> dict[str, Any]:
+    """A night of which nothing is known but its name."""
+    nothing = asdict(Spent())
+    return {
+        "run": by, "at": _now(), "config": "", "outcome": "started", "why": [], "version": 0, "rated": 0, "waiting": 0,
+        "alpha": {}, "intake_spent": nothing, "spent": nothing,
+    }  # fmt: skip
+
+
+def _end_cut_off(store: Store, by: str) -> None:
+    """Nights that began and never told how they ended: one runs at a time, so they were cut off (dagrun_timeout)."""
+    for night in read_nights(store):
+        if night["outcome"] == "started" and night["run"] != by:
+            write_night(store, night["run"], night | {"outcome": "cut off"})
 
 
 def in_words(night: Mapping[str, Any]) -> str:
     """A summary for a note or a message: figures and names of runs, nothing secret."""
     lines = [f"{night['run']}: {night['outcome']}"]
-    if night.get("why"):
-        lines.append("new: " + "; ".join(night["why"]))
-    for trait, value in night.get("alpha", {}).items():
-        lines.append(f"agreement on {trait}: alpha {'unknown' if value is None else f'{value:.3f}'}")
-    lines += [f"UAR {name}: {value:.3f}" for name, value in night.get("uar", {}).items()]
-    lines += [f"drift {name}: {value:.3f}" for name, value in night.get("drift", {}).items()]
     lines += [f"{item['name']} version {item['version']}" for item in night.get("registered", []) if item["new"]]
     if "built" in night:
         lines.append(f"{night['built']} step(s) built")
     lines.append(cost(night))
+    if night.get("why"):
+        lines.append("new: " + "; ".join(night["why"]))
+    if night.get("evaluation"):
+        lines.append(f"evaluation {night['evaluation']}")
+    lines += [f"AUC {name}: {value:.3f}" for name, value in night.get("auc", {}).items()]
+    lines += [f"UAR {name}: {value:.3f}" for name, value in night.get("uar", {}).items()]
+    for trait, value in night.get("alpha", {}).items():
+        lines.append(f"agreement on {trait}: alpha {'unknown' if value is None else f'{value:.3f}'}")
+    lines += [f"drift {name}: {value:.3f}" for name, value in night.get("drift", {}).items()]
     return "\n".join(lines)
 
 
@@ -156,10 +206,11 @@ def _of_ratings(store: Store) -> dict[str, Any]:
 
 
 def _of_record(record: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    rows = record["summary"]["rows"]
+    rows, trait = record["summary"]["rows"], record["summary"]["rudeness"]
     return {
         "uar": {f"{row['model']} on {row['corpus']}": row["uar"] for row in rows},
-        "rudeness_auc": (record["summary"]["rudeness"] or {}).get("auc"),
+        "evaluation": record["summary"]["evaluation"],
+        "auc": {trait["trait"]: trait["auc"]} if trait and trait["auc"] is not None else {},
         "drift": _drift(record, store),
         "registered": [{k: item[k] for k in ("name", "version", "new")} for item in record["registered"]],
         "built": sum(item.get("hit") is False for item in record["steps"]),

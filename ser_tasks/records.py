@@ -26,7 +26,7 @@ def plan_study(
     """
     study = load_config(config, dict(overrides))
     store.probe()
-    for line in take_in(store, by).in_words():
+    for line in take_in(store, by).in_full():
         print(line)
     data = todays_dataset(study, store, by)
     if data.waiting:
@@ -298,7 +298,10 @@ def record(
 
 
 def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any]:
-    """The figures that a person looks for first: one row a model and corpus, several seeds, the trait's AUC."""
+    """The figures that a person looks for first: one row a model and corpus, several seeds, the trait's AUC.
+
+    `evaluation` names the clips and labels that decide and test: figures of two versions are not comparable.
+    """
     plan = read_plan(store, given)
     rows = []
     for pair in plan.pairs:
@@ -321,6 +324,7 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
                 }
             )
     trait = read_output(store, given, "trait", "", "metrics.json")
+    protocol = read_output(store, given, "split", "", "protocol.json") or {}
     seeds = [read_output(store, given, "seeds", corpus, "seeds.json") for corpus in plan.config.emotion_corpora]
     synthetic = [name for name in plan.config.used_corpora if plan.config.corpora[name].synthetic]
     return {
@@ -329,6 +333,7 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
         if synthetic
         else "",
         "notes": plan.notes,
+        "evaluation": protocol.get("evaluation", ""),
         "rows": rows,
         "seeds": [found for found in seeds if found],
         "rudeness": trait

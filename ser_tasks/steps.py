@@ -466,6 +466,12 @@ STEPS: dict[str, Step] = {
         },
         params=lambda plan, pair: {"corpus": _pair(pair)[1]},
     ),
+    "uncertain": Step(
+        "The CNN's probabilities for every clip of a corpus: which would teach most. Not part of a study.",
+        1,
+        "ser_tasks.builds.uncertain:build",
+        needs=lambda plan, corpus: {"model": ("train_cnn", "cnn"), "audio": ("pack", corpus)},
+    ),
     "evaluate": Step(
         "UAR, accuracy, macro-F1, classes, calibration, slices and raters of one model on one corpus, with intervals "
         "clustered by speaker.",

@@ -84,23 +84,11 @@ class Store:
     @classmethod
     def from_env(cls, bucket: str | None = None) -> "Store":
         """From SER_S3_ENDPOINT, SER_S3_BUCKET, SER_CACHE_DIR and the usual AWS_* variables. Raises BadInput."""
-        import boto3
-        from botocore.config import Config
-
         needed = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", *([] if bucket else ["SER_S3_BUCKET"])]
         missing = [name for name in needed if name not in os.environ]
         if missing:
             raise BadInput(f"store: {', '.join(missing)} not set; the embedded stack's are in .local/stack/env")
-        # A session of its own: the default one would keep the credentials of the first store of this process.
-        client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=os.environ.get("SER_S3_ENDPOINT"),
-            config=Config(
-                retries={"max_attempts": 5, "mode": "standard"},
-                max_pool_connections=2 * TRANSFERS,
-                s3={"addressing_style": "path"},
-            ),
-        )
+        client = _client(os.environ.get("SER_S3_ENDPOINT"))
         cache = Path(os.environ.get("SER_CACHE_DIR", ".local/cache"))
         store = cls(client, bucket or os.environ["SER_S3_BUCKET"], cache)
         client.meta.events.register("before-send.s3", store._count_request)
@@ -110,11 +98,15 @@ class Store:
 
     @property
     def spent(self) -> "Spent":
-        """Requests that went out so far, tries again among them, and bytes that were added by publishing."""
+        """Requests that went out so far, tries again among them, and bytes that were added: blobs and manifests."""
         return self._spent
 
     def _count_request(self, **_: object) -> None:
         self._spend(Spent(requests=1))
+
+    def count_added(self, added: int) -> None:
+        """Count bytes that were put under a key of their own."""
+        self._spend(Spent(added=added))
 
     def _spend(self, more: "Spent") -> None:
         with self._counting:
@@ -146,6 +138,18 @@ class Store:
                 return False
             raise
         return True
+
+    def address(self, key: str, seconds: int, endpoint: str | None = None) -> str:
+        """An address under which anybody who has it can load an object for a while.
+
+        Args:
+            key: Of the object.
+            seconds: How long the address holds.
+            endpoint: The store's address as its readers reach it; None: as this process does. It is signed for that.
+        """
+        client = _client(endpoint) if endpoint else self.client
+        asked = {"Bucket": self.bucket, "Key": key}
+        return str(client.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds))
 
     def list(self, prefix: str) -> Iterator[dict[str, Any]]:
         """Objects under a prefix as {key, size, etag}, in key order."""
@@ -195,7 +199,9 @@ class Store:
             How many bytes were added.
         """
         with ThreadPoolExecutor(TRANSFERS) as pool:
-            return sum(pool.map(lambda f: self._put_blob(folder / f["name"], f["sha256"]), files))
+            added = sum(pool.map(lambda f: self._put_blob(folder / f["name"], f["sha256"]), files))
+        self.count_added(added)
+        return added
 
     def _put_blob(self, path: Path, sha256: str) -> int:
         key = f"blobs/sha256/{sha256}"
@@ -267,12 +273,13 @@ class Store:
             The reference of the visible artifact, and whether it is this one (False: another was there first).
         """
         files = list_files(folder)
-        added = self.put_blobs(folder, files)
+        self.put_blobs(folder, files)
         manifest = {**about, "kind": kind, "key": key, "digest": content_digest(files), "files": files}
         body = json.dumps(manifest, indent=1, sort_keys=True).encode()
         won = self.put(f"artifacts/{kind}/{key}/manifest.json", body, IfNoneMatch="*")
-        self._spend(Spent(added=added + len(body) * won))
-        if not won:
+        if won:
+            self.count_added(len(body))
+        else:
             manifest = self._winner(kind, key)
         return Ref(kind, key, manifest["digest"]), won
 
@@ -547,6 +554,22 @@ class Store:
                 took_part = True
             time.sleep(1)
         return _hit(found)
+
+
+def _client(endpoint: str | None) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    # A session of its own: the default one would keep the credentials of the first store of this process.
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        config=Config(
+            retries={"max_attempts": 5, "mode": "standard"},
+            max_pool_connections=2 * TRANSFERS,
+            s3={"addressing_style": "path"},
+        ),
+    )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def plan_trait(
     if study.trait is None:
         raise BadInput(f"ser_rudeness: the configuration {config} has no trait: take one that has, or add it there")
     store.probe()
-    for line in take_in(store, by).in_words():
+    for line in take_in(store, by).in_full():
         print(line)
     ratings = todays_dataset(study, store, by).ratings
     results = make_plan(study, store, by, rebuild, ratings, only_trait=True)

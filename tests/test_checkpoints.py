@@ -180,3 +180,12 @@ def test_the_interval_is_in_epochs_or_minutes(pair: tuple[Examples, Examples]) -
         model = build_model(ModelSpec("cnn", {"channels": [4, 4, 4, 4]}, LABELS))
         fit(model, *pair, LABELS, replace(OPTIONS, **change), checkpoints=counted)  # type: ignore[arg-type]
         assert counted.epochs == expected
+
+
+def test_what_a_checkpoint_adds_is_counted(store: Store) -> None:
+    StoreCheckpoints(store, "c" * 64).save(1, lambda folder: _write(folder / "weights"))
+    assert store.spent.added == 1000 + len(store.get(f"checkpoints/{'c' * 64}/0001.json") or b"")
+
+
+def _write(path: Path) -> None:
+    path.write_bytes(b"x" * 1000)

@@ -1,6 +1,7 @@
 """Airflow plugin: what a task leaves in the XCom `note` becomes the note of its run, when the run ends.
 
-A task may not write notes itself: it would need the password of a person. The scheduler may.
+A task may not write notes itself: it would need the password of a person. The scheduler may. What came last stands
+first, since a note has room for little. After a Clear the run's new note takes the old one's place; a person's stays.
 """
 
 import logging
@@ -12,6 +13,8 @@ from airflow.sdk.plugins_manager import AirflowPlugin
 
 KEY = "note"
 LONGEST = 1000
+OWN = "ser_notes"
+"""Whose notes these are, where a person's have the person's name."""
 
 
 def _write(dag_run: Any) -> None:
@@ -20,14 +23,19 @@ def _write(dag_run: Any) -> None:
     from sqlalchemy.orm import object_session
 
     session = object_session(dag_run)
-    if session is None or dag_run.note:
+    note = dag_run.dag_run_note
+    if session is None or (note is not None and note.user_id != OWN):
         return
     rows = select(XComModel).where(
         XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.key == KEY
     )
-    told = sorted(session.scalars(rows), key=lambda row: row.timestamp)
+    told = sorted(session.scalars(rows), key=lambda row: row.timestamp, reverse=True)
     if told:
-        dag_run.note = "\n".join(str(XComModel.deserialize_value(row)) for row in told)[:LONGEST]
+        text = "\n".join(str(XComModel.deserialize_value(row)) for row in told)[:LONGEST]
+        if note is None:
+            dag_run.note = (text, OWN)
+        else:
+            note.content = text
 
 
 def _safely(dag_run: Any) -> None:

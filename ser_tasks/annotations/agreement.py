@@ -2,7 +2,7 @@
 
 The one kept library for the ordinal alpha (krippendorff) is GPL-3, irrCAC pins older numpy-stack versions than this
 project's: so it is computed here, from the matrix of coincidences (Krippendorff 2011, "Computing Krippendorff's
-alpha-reliability"); tests compare it with that library and with published values.
+alpha-reliability"); tests compare it with that library and with published values. The bootstrap is SciPy's.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import bootstrap
 
 from ser_tasks.annotations.labelstudio import EMOTION
 
@@ -17,7 +18,6 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 1000
 FEW_UNITS = 10
 """Below so many utterances with two ratings, no interval is given."""
-BLOCK = 50  # resamples at a time: bounds the memory of many utterances
 
 
 def alpha(counts: Floats, ordinal: bool) -> float:
@@ -30,7 +30,15 @@ def alpha(counts: Floats, ordinal: bool) -> float:
     Returns:
         1 perfect, 0 as by chance, below 0 systematic disagreement; NaN where nothing varies.
     """
-    return float(_alphas(_coincidences(counts).sum(axis=0)[None], ordinal)[0])
+    coincidences = _coincidences(counts)
+    n = coincidences.sum(axis=1)
+    if ordinal:
+        middle = np.cumsum(n) - n / 2
+        distance = (middle[:, None] - middle) ** 2
+    else:
+        distance = 1 - np.eye(len(n))
+    expected = (np.outer(n, n) * distance).sum()
+    return float(1 - (n.sum() - 1) * (coincidences * distance).sum() / expected) if expected > 0 else float("nan")
 
 
 def alpha_with_interval(counts: Floats, ordinal: bool, seed: int = 0) -> dict[str, Any]:
@@ -39,43 +47,30 @@ def alpha_with_interval(counts: Floats, ordinal: bool, seed: int = 0) -> dict[st
     Returns:
         {"value", "low", "high", "utterances" with two ratings or more}; what cannot be told is None.
     """
-    units = _coincidences(counts)
-    n = len(units)
-    value = float(_alphas(units.sum(axis=0)[None], ordinal)[0]) if n else float("nan")
+    counts = _paired(counts)
+    n, value = len(counts), alpha(counts, ordinal)
     low = high = float("nan")
     if n >= FEW_UNITS and np.isfinite(value):
-        draw = np.random.default_rng(seed)
-        flat = units.reshape(n, -1)
-        blocks = [draw.multinomial(n, np.full(n, 1 / n), size=BLOCK) @ flat for _ in range(RESAMPLES // BLOCK)]
-        drawn = _alphas(np.concatenate(blocks).reshape(-1, *units.shape[1:]), ordinal)
-        if np.isfinite(drawn).any():
+        drawn = bootstrap(
+            (np.arange(n),), lambda units: alpha(counts[units], ordinal),
+            n_resamples=RESAMPLES, vectorized=False, method="percentile", rng=np.random.default_rng(seed),
+        ).bootstrap_distribution  # fmt: skip
+        if np.isfinite(drawn).any():  # a resample in which nothing varies has no alpha
             low, high = np.nanpercentile(drawn, [2.5, 97.5])
     numbers = {"value": value, "low": low, "high": high}
     return {k: round(float(v), 4) if np.isfinite(v) else None for k, v in numbers.items()} | {"utterances": n}
 
 
+def _paired(counts: Floats) -> Floats:
+    """Utterances with two ratings or more."""
+    return np.asarray(counts[counts.sum(axis=1) >= 2])
+
+
 def _coincidences(counts: Floats) -> Floats:
-    """Of each utterance with two ratings or more: pairs of values, each divided by ratings - 1."""
-    counts = counts[counts.sum(axis=1) >= 2]
-    pairs = counts[:, :, None] * counts[:, None, :]
-    steps = np.arange(counts.shape[1])
-    pairs[:, steps, steps] -= counts
-    return np.asarray(pairs / (counts.sum(axis=1) - 1)[:, None, None])
-
-
-def _alphas(coincidences: Floats, ordinal: bool) -> Floats:
-    """Alpha of each matrix [..., values, values]."""
-    n = coincidences.sum(axis=2)
-    total = n.sum(axis=1)
-    if ordinal:
-        middle = np.cumsum(n, axis=1) - n / 2
-        distance = (middle[:, :, None] - middle[:, None, :]) ** 2
-    else:
-        distance = np.broadcast_to(1 - np.eye(n.shape[1]), coincidences.shape)
-    observed = (coincidences * distance).sum(axis=(1, 2))
-    expected = (n[:, :, None] * n[:, None, :] * distance).sum(axis=(1, 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(expected > 0, 1 - (total - 1) * observed / expected, np.nan))
+    """Pairs of values within utterances, each divided by the utterance's ratings - 1: [values, values]."""
+    counts = _paired(counts)
+    weighted = counts / (counts.sum(axis=1, keepdims=True) - 1)
+    return np.asarray(counts.T @ weighted - np.diag(weighted.sum(axis=0)))
 
 
 def _counts(ratings: pd.DataFrame) -> pd.DataFrame:

@@ -9,9 +9,10 @@ from ser_tasks.annotations.labelstudio import EMOTION
 def choose(clips: pd.DataFrame, ratings: pd.DataFrame, trait: str, count: int) -> pd.DataFrame:
     """Choose clips one after the other by the sum of three scores from 0 to 1.
 
-    `uncertain`: the models' mean entropy, relative to the largest possible; .5 where no model was asked. `disagreed`:
-    spread of the ratings of the trait, relative to the largest possible; 0 with one rating. `uncovered`: 1 / (1 +
-    clips of the same speaker that are rated or already chosen), so that no speaker takes every place.
+    `uncertain`: the model's entropy, relative to the largest possible; .5 where no model was asked. `disagreed`: the
+    larger of two, each relative to the largest possible and 0 with one rating: spread of the trait's ratings, entropy
+    of the votes for an emotion. `uncovered`: 1 / (1 + clips of the same speaker that are rated or already chosen), so
+    that no speaker takes every place.
 
     Args:
         clips: utterance_id, speaker_id, uncertainty (0 to 1, or NaN).
@@ -24,9 +25,11 @@ def choose(clips: pd.DataFrame, ratings: pd.DataFrame, trait: str, count: int) -
     """
     rated = ratings[ratings["trait"].isin([trait, EMOTION])]
     spread = rated[rated["trait"] == trait].groupby("utterance_id")["rating"].std(ddof=0) / 2
+    votes = rated[rated["trait"] == EMOTION].groupby("utterance_id")["label"].agg(_vote_entropy)
     table = clips.sort_values("utterance_id", ignore_index=True)
     uncertain = table["uncertainty"].fillna(0.5).to_numpy(float)
-    disagreed = table["utterance_id"].map(spread).fillna(0.0).clip(0, 1).to_numpy(float)
+    by_clip = pd.concat([table["utterance_id"].map(of).astype("float64") for of in (spread, votes)], axis=1)
+    disagreed = by_clip.max(axis=1).fillna(0.0).clip(0, 1).to_numpy(float)
     speakers, speaker = np.unique(table["speaker_id"].fillna("").to_numpy(str), return_inverse=True)
     heard = np.bincount(speaker, weights=table["utterance_id"].isin(rated["utterance_id"]), minlength=len(speakers))
     free = np.ones(len(table), dtype=bool)
@@ -46,12 +49,17 @@ def choose(clips: pd.DataFrame, ratings: pd.DataFrame, trait: str, count: int) -
     return chosen.assign(why=why).reset_index(drop=True)
 
 
+def _vote_entropy(labels: pd.Series) -> float:
+    share = labels.value_counts().to_numpy(float) / len(labels)
+    return float(-(share * np.log(share)).sum() / np.log(len(labels))) if len(labels) > 1 else 0.0
+
+
 def uncertainty(predictions: pd.DataFrame) -> pd.Series:
-    """Mean entropy of the models' probabilities by utterance, relative to the largest possible.
+    """Entropy of a model's probabilities by utterance, relative to the largest possible.
 
     Args:
-        predictions: utterance_id and p_<label> columns, one row an utterance and model.
+        predictions: utterance_id and p_<label> columns.
     """
     p = predictions.filter(regex="^p_").to_numpy(float).clip(1e-12, 1.0)
     entropy = -(p * np.log(p)).sum(axis=1) / np.log(p.shape[1])
-    return pd.Series(entropy).groupby(predictions["utterance_id"].to_numpy()).mean()
+    return pd.Series(entropy, index=predictions["utterance_id"].to_numpy())

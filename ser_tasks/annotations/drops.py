@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ser_tasks.annotations.labelstudio import is_export, rows_of_export
+from ser_tasks.annotations.labelstudio import is_export, other_export, rows_of_export
 from ser_tasks.errors import BadInput
 
 GIVEN = ("utterance_id", "annotator_id", "trait", "rating", "scale", "created_at", "source")
@@ -36,8 +36,7 @@ def read_drop(name: str, body: bytes) -> pd.DataFrame:
     Raises:
         BadInput: The file as a whole cannot be read; says why and the way out.
     """
-    if len(body) > LARGEST_BYTES:
-        raise BadInput(f"has {len(body) / 1e6:,.0f} MB, more than {LARGEST_BYTES / 1e6:.0f}: cut it into several files")
+    refuse_large(len(body))
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -53,6 +52,12 @@ def read_drop(name: str, body: bytes) -> pd.DataFrame:
         raise BadInput(f"ends in {ending or 'nothing'}: take .csv, .tsv, .jsonl or .json (Label Studio's JSON export)")
     table = pd.DataFrame([{**dict.fromkeys(COLUMNS, ""), **row} for row in rows], columns=COLUMNS, dtype="str")
     return table.fillna("")
+
+
+def refuse_large(size: int) -> None:
+    """Raises BadInput for a file of more bytes than are read at once."""
+    if size > LARGEST_BYTES:
+        raise BadInput(f"has {size / 1e6:,.0f} MB, more than {LARGEST_BYTES / 1e6:.0f}: cut it into several files")
 
 
 def _csv_rows(text: str) -> Iterator[dict[str, str]]:
@@ -96,6 +101,8 @@ def _json_rows(text: str) -> Iterator[dict[str, str]]:
         raise BadInput("is no list: export from Label Studio as 'JSON', or write one JSON object a line into a .jsonl")
     if is_export(tree):
         return rows_of_export(tree)
+    if what := other_export(tree):
+        raise BadInput(f"is {what}: export from Label Studio as 'JSON' (1.0 or newer), not as anything else")
     return (_object(item, f"item {number}") for number, item in enumerate(tree, start=1))
 
 

@@ -4,13 +4,14 @@ Every drop becomes an artifact (kind `annotation_batch`: accepted.parquet, liste
 bytes, so a file that comes twice, or under another name, is the same one. All batches together give the ledger (kind
 `annotation_ledger`) and the ratings (kind `ratings_version`); the pointer `refs/annotations.json` says which are
 today's, and is moved last, by If-Match. So a run that is killed anywhere has changed nothing that counts, and the next
-one finds what it had published. Uploads are read only.
+one finds what it had published. Uploads are read only. `refs/annotations-same.json` remembers files that are equal to
+an earlier one, so that they are fetched once; it changes no rating.
 """
 
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,19 +21,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ser_tasks.annotations.agreement import agreement
-from ser_tasks.annotations.drops import read_drop
+from ser_tasks.annotations.drops import LARGEST_BYTES, read_drop, refuse_large
 from ser_tasks.annotations.ledger import RATINGS, Drop, Standing, stand, summary
 from ser_tasks.annotations.validation import ACCEPTED, check_rows
 from ser_tasks.annotations.version import POINTER, Version, held
-from ser_tasks.artifact import Ref, artifact_key
+from ser_tasks.artifact import Ref, artifact_key, canonical_json
 from ser_tasks.errors import BadInput, Busy
 from ser_tasks.store import Store
 
 INCOMING = "annotations/incoming/"
-BATCH_VERSION = 1
+BATCH_VERSION = 2
 """Part of a batch's key. A file that is in the ledger is not read again, whatever this says."""
-LEDGER_VERSION = 1
+LEDGER_VERSION = 2
+SAME = "annotations-same"
+"""Pointer: {name: [etag, size]} of files equal to an earlier drop."""
 TRIES = 8
+NAMED = 3
+"""So many files are named in a note; the log and the ledger have all."""
 _NUMBERS = {"rating": pa.float64()}
 
 
@@ -44,9 +49,10 @@ class Intake:
         before: The version that stood.
         now: The version that stands.
         new: The drops that were taken in.
-        same: Files equal to an earlier one, and that one's name.
+        same: Files equal to an earlier one, seen for the first time, and that one's name.
         warnings: In words.
         counts: From `summary`; empty when nothing was ever dropped.
+        listed: Rows of the new drops that are not accepted: file, row, reason.
     """
 
     before: Version
@@ -55,21 +61,40 @@ class Intake:
     same: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
     counts: Mapping[str, Any]
+    listed: tuple[dict[str, str], ...] = ()
 
     def in_words(self) -> list[str]:
-        """Lines for a log or a note."""
-        lines = [
-            f"{INCOMING}{drop.name}: {drop.accepted} row(s) accepted, {drop.listed} listed with reasons"
-            for drop in self.new
-        ]
-        lines += [f"{INCOMING}{name}: the same as {other}, changes nothing" for name, other in self.same]
-        lines += [f"warning: {text}" for text in self.warnings]
+        """A few lines, however many files there are: for a note."""
+        lines = [f"no new drop in {INCOMING}"]
+        if self.new:
+            accepted, listed = (sum(getattr(drop, name) for drop in self.new) for name in ("accepted", "listed"))
+            lines = [
+                f"{len(self.new)} new drop(s), {accepted} row(s) accepted, {listed} listed with reasons: "
+                f"{_few([drop.name for drop in self.new])}"
+            ]
+        if self.same:
+            known = _few([f"{name} as {other}" for name, other in self.same])
+            lines.append(f"{len(self.same)} file(s) the same as earlier ones, which changes nothing: {known}")
         if self.counts:
             told = ", ".join(f"{self.counts[name]} {name}" for name in ("current", "older", "repeated"))
             lines.append(f"ratings, version {self.now.version}: {told}")
-        if not self.new:
-            lines.append(f"no new drop in {INCOMING}")
+        if self.warnings:
+            lines.append(f"{len(self.warnings)} warning(s): {_few(self.warnings)}")
         return lines
+
+    def in_full(self, rows: int = 20) -> list[str]:
+        """Lines for a log: also every file and warning, and the first rows that were listed, with their reasons."""
+        lines = self.in_words()
+        lines += [f"{drop.name}: {drop.accepted} row(s) accepted, {drop.listed} listed" for drop in self.new]
+        lines += [f"  {row['file']}, {row['row']}: {row['reason']}" for row in self.listed[:rows]]
+        if len(self.listed) > rows:
+            lines.append(f"  and {len(self.listed) - rows} more: ser annotate status --json has them all")
+        return lines + [f"warning: {text}" for text in self.warnings]
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def take_in(store: Store, by: str) -> Intake:
@@ -88,12 +113,13 @@ def take_in(store: Store, by: str) -> Intake:
         new, same, warnings = _new_drops(store, drops, by)
         if not (drops or new):
             return Intake(before, before, (), (), (), {})
+        listed = tuple(_listed_rows(store, new))
         drops = [*drops, *new]
         standing = stand(drops, {drop.sha256: read_batch(store, drop)[0] for drop in drops})
         ledger = _publish_ledger(store, drops, standing, by)
         now = _next(before, str(ledger), str(publish_ratings(store, standing.ratings, by)), len(standing.ratings))
         if now == before or store.move_pointer(POINTER, asdict(now), etag):
-            return Intake(before, now, tuple(new), tuple(same), tuple(warnings), summary(drops, standing))
+            return Intake(before, now, tuple(new), tuple(same), tuple(warnings), summary(drops, standing), listed)
     raise Busy(f"annotations: other intakes moved refs/{POINTER}.json {TRIES} times: try again")
 
 
@@ -120,6 +146,18 @@ def read_batch(store: Store, drop: Drop) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pq.read_table(folder / "accepted.parquet").to_pandas(), listed
 
 
+def listed_rows(store: Store, version: Version) -> list[dict[str, str]]:
+    """Rows of all drops that are not accepted, the newest drop's first: file, row, reason."""
+    return list(_listed_rows(store, reversed(read_ledger(store, version))))
+
+
+def _listed_rows(store: Store, drops: Iterable[Drop]) -> Iterator[dict[str, str]]:
+    for drop in drops:
+        if drop.listed:
+            for row in read_batch(store, drop)[1].to_dict("records"):
+                yield {"file": drop.name, "row": str(row["row"]), "reason": str(row["reason"])}
+
+
 def read_standing(store: Store, version: Version) -> Standing:
     """What all drops of a version say."""
     drops = read_ledger(store, version)
@@ -136,7 +174,11 @@ def read_ratings_version(store: Store, version: Version) -> pd.DataFrame:
 
 def _new_drops(store: Store, drops: Sequence[Drop], by: str) -> tuple[list[Drop], list[tuple[str, str]], list[str]]:
     seen = {drop.sha256: drop.name for drop in drops}
+    remembered = store.pointer(SAME)
+    known: dict[str, Any] = remembered[0] if remembered else {}
     unchanged = {(drop.name, drop.etag, drop.size) for drop in drops}
+    unchanged |= {(name, *told) for name, told in known.items()}
+    known_now = dict(known)
     new: list[Drop] = []
     same: list[tuple[str, str]] = []
     warnings: list[str] = []
@@ -144,27 +186,36 @@ def _new_drops(store: Store, drops: Sequence[Drop], by: str) -> tuple[list[Drop]
         name = item["key"].removeprefix(INCOMING)
         if PurePosixPath(name).name.startswith(".") or (name, item["etag"], item["size"]) in unchanged:
             continue
-        body = store.get(item["key"])
-        if body is None:  # taken away by its owner since it was listed
+        if item["size"] > LARGEST_BYTES:  # it is not read: its name, ETag and size stand for its bytes
+            body, named = b"", canonical_json([name, item["etag"], item["size"]])
+        elif (got := store.get(item["key"])) is not None:
+            body = named = got
+        else:  # taken away by its owner since it was listed
             continue
-        sha256 = hashlib.sha256(body).hexdigest()
+        sha256 = hashlib.sha256(named).hexdigest()
         if sha256 in seen:
             same.append((name, seen[sha256]))
+            known_now[name] = [item["etag"], item["size"]]
             continue
-        ref, told = _publish_batch(store, name, body, sha256, by)
+        ref, told = _publish_batch(store, name, item["size"], body, sha256, by)
         warnings += told
         drop = Drop(sha256, name, item["etag"], item["size"], str(ref), 0, 0)
         accepted, listed = read_batch(store, drop)
         new.append(Drop(sha256, name, item["etag"], item["size"], str(ref), len(accepted), len(listed)))
         seen[sha256] = name
+    if known_now != known:
+        store.move_pointer(
+            SAME, known_now, remembered[1] if remembered else None
+        )  # lost to another intake, it is done by the next one
     return new, same, warnings
 
 
-def _publish_batch(store: Store, name: str, body: bytes, sha256: str, by: str) -> tuple[Ref, list[str]]:
+def _publish_batch(store: Store, name: str, size: int, body: bytes, sha256: str, by: str) -> tuple[Ref, list[str]]:
     key = artifact_key("annotation_batch", BATCH_VERSION, {"sha256": sha256}, {})
     if found := store.manifest("annotation_batch", key):
         return Ref("annotation_batch", key, found["digest"]), []
     try:
+        refuse_large(size)
         accepted, listed, warnings = check_rows(read_drop(name, body))
     except BadInput as error:
         accepted = pd.DataFrame(columns=ACCEPTED)

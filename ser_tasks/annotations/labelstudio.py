@@ -18,6 +18,18 @@ def is_export(tree: Sequence[Any]) -> bool:
     return all(isinstance(task, dict) and "data" in task and "annotations" in task for task in tree)
 
 
+def other_export(tree: Sequence[Any]) -> str:
+    """What else of Label Studio's a JSON list is, in words; empty for what is none of it."""
+    items = [item for item in tree if isinstance(item, dict)]
+    if any("annotation_id" in item for item in items):
+        return "Label Studio's JSON-MIN, which leaves out whether an annotation was cancelled"
+    if any("completions" in item for item in items):
+        return "an export of Label Studio before 1.0 (it has completions)"
+    if any("data" in item for item in items):
+        return "a list of Label Studio tasks of which some have no annotations"
+    return ""
+
+
 def rows_of_export(tasks: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
     """One row a rating or choice of every annotation.
 

@@ -2,7 +2,7 @@
 
 The newest rating by (utterance, annotator, trait) is current. Newest is the latest `created_at`; a rating without a
 time is older than any with one; among equals the later drop, and in it the later row, counts. The older ones stay on
-record.
+record. A rating that says again what stands at its time is a repeated one: it changes nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -66,11 +66,12 @@ def stand(drops: Sequence[Drop], accepted: Mapping[str, pd.DataFrame]) -> Standi
         return Standing(empty, empty[RATINGS])
     rows = pd.concat(frames, ignore_index=True)
     rows["place"] = range(len(rows))
-    repeated = rows.duplicated([*KEYS, "rating", "label", "created_at"], keep="first")
-    newest = rows[~repeated].sort_values(["created_at", "order", "place"], kind="stable")
-    newest = newest.drop_duplicates(KEYS, keep="last")
+    in_time = rows.sort_values([*KEYS, "created_at", "order", "place"], kind="stable")
+    said = in_time[[*KEYS, "created_at", "rating", "label"]].fillna({"rating": 0.0})  # an emotion has no number
+    repeated = (said == said.shift()).all(axis=1)
+    newest = in_time[~repeated].drop_duplicates(KEYS, keep="last")
     rows["status"] = "older"
-    rows.loc[repeated, "status"] = "repeated"
+    rows.loc[repeated.index[repeated], "status"] = "repeated"
     rows.loc[newest.index, "status"] = "current"
     return Standing(
         history=rows[HISTORY],

@@ -6,7 +6,7 @@ information are counted and said, and reject nothing.
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -19,20 +19,25 @@ ACCEPTED = ["row", "utterance_id", "annotator_id", "trait", "rating", "label", "
 DEFAULT_SCALE = "1-5"
 ENOUGH = 10
 """Ratings from which on an annotator who always says the same is noted."""
+AHEAD = timedelta(days=1)
+"""A time so far ahead is a wrong clock's: the rating would be the newest for ever."""
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-def check_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+def check_rows(rows: pd.DataFrame, now: datetime | None = None) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Sort a drop's rows.
 
     Args:
         rows: From `read_drop`.
+        now: The time, in UTC; None: the clock's.
 
     Returns:
         (accepted with the columns `ACCEPTED`, listed with row and reason, warnings in words). Every row is in exactly
         one of the two tables.
     """
     silent = rows["left_out"] != ""
-    tables = _tables(rows[~silent].reset_index(drop=True))
+    latest = ((now or datetime.now(UTC)) + AHEAD).strftime(_TIME)
+    tables = _tables(rows[~silent].reset_index(drop=True), latest)
     reasons, warnings = _run(read_suite("annotations"), {name: table for name, table in tables.items() if len(table)})
     judged = tables["rows"]
     bad = judged.index.isin(list(reasons))
@@ -53,18 +58,20 @@ def check_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str
     return told.loc[~bad, ACCEPTED].reset_index(drop=True), listed.astype("str"), warnings
 
 
-def _tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The tables that the suite speaks of; `position` leads back to the row."""
+def _tables(rows: pd.DataFrame, latest: str) -> dict[str, pd.DataFrame]:
+    """The tables that the suite speaks of; `position` leads back to the row. `latest`: a time as `_when` gives it."""
     whens = [_when(text) for text in rows["created_at"]]
     number = pd.to_numeric(rows["rating"], errors="coerce").astype("float64")
     emotional = rows["trait"] == EMOTION
     told = rows.replace("", None).assign(
         position=range(len(rows)),
         number=number.where(~emotional),
+        between_steps=(number * 2 % 1).where(~emotional),
         label=rows["rating"].str.lower(),
         scale=rows["scale"].where(emotional | (rows["scale"] != ""), DEFAULT_SCALE),
         when=pd.array([when or None for when in whens], dtype=object),
         date_fault=pd.array([t if w is None else None for t, w in zip(rows["created_at"], whens, strict=True)], object),
+        future=pd.array([when if when and when > latest else None for when in whens], dtype=object),
     )
     readable = told["fault"].isna()
     scales = told[~emotional & readable]
@@ -88,7 +95,7 @@ def _when(text: str) -> str | None:
         return None
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
     try:
-        return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return when.astimezone(UTC).strftime(_TIME)
     except (OverflowError, ValueError):
         return None
 

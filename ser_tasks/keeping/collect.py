@@ -23,6 +23,8 @@ IN_TRASH = timedelta(days=7)
 MANIFESTS = ("artifacts/", "checkpoints/")
 SOURCES = ("runs/", "refs/")
 LEASE = "gc"
+MLFLOW = "mlflow"
+"""Its bucket holds what MLflow was given: its own to keep, but uploads that were broken off take space there, too."""
 
 
 def find(store: Store, older_than: timedelta = OLDER_THAN, trash: timedelta = IN_TRASH) -> tuple[Inventory, Sweep]:
@@ -69,8 +71,8 @@ def carry_out(store: Store, found: Sweep) -> None:
             first = [name for name in names if name.startswith("blobs/") == names[0].startswith("blobs/")]
             list(pool.map(action, first))
             list(pool.map(action, names[len(first) :]))
-    for key, upload in found.uploads:
-        store.client.abort_multipart_upload(Bucket=store.bucket, Key=key, UploadId=upload)
+    for bucket, key, upload in found.uploads:
+        store.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
 
 
 def summary(inventory: Inventory, found: Sweep) -> dict[str, Any]:
@@ -129,9 +131,21 @@ def take_inventory(store: Store, roots: bool = True) -> Inventory:
     )
 
 
-def listed(store: Store, prefix: str) -> Iterator[tuple[str, Object]]:
-    """Objects under a prefix with size and time."""
-    for page in store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=prefix):
+def buckets(store: Store) -> list[str]:
+    """The store's own, and MLflow's beside it where there is one."""
+    try:
+        store.client.head_bucket(Bucket=MLFLOW)
+    except store.client.exceptions.ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (403, 404):
+            raise
+        return [store.bucket]
+    return [store.bucket, MLFLOW]
+
+
+def listed(store: Store, prefix: str, bucket: str = "") -> Iterator[tuple[str, Object]]:
+    """Objects under a prefix with size and time; `bucket`: another than the store's."""
+    pages = store.client.get_paginator("list_objects_v2")
+    for page in pages.paginate(Bucket=bucket or store.bucket, Prefix=prefix):
         for item in page.get("Contents", []):
             if not item["Key"].endswith("/"):
                 yield item["Key"], Object(item["Size"], item["LastModified"])
@@ -198,7 +212,8 @@ def _with_key(manifests: dict[str, dict[str, Any]], key: str) -> set[str]:
     return {name for name in manifests if key in name.split("/")[1:-1]} if key else set()
 
 
-def _uploads(store: Store) -> Iterator[tuple[tuple[str, str], datetime]]:
-    for page in store.client.get_paginator("list_multipart_uploads").paginate(Bucket=store.bucket):
-        for item in page.get("Uploads", []):
-            yield (item["Key"], item["UploadId"]), item["Initiated"]
+def _uploads(store: Store) -> Iterator[tuple[tuple[str, str, str], datetime]]:
+    for bucket in buckets(store):
+        for page in store.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+            for item in page.get("Uploads", []):
+                yield (bucket, item["Key"], item["UploadId"]), item["Initiated"]

@@ -29,7 +29,7 @@ class Inventory:
         names: Keys that each manifest in its place names, by the manifest's key: blobs, and manifests of inputs.
         names_in_trash: The same of manifests in the trash.
         roots: What needs things, in words, and the keys that it names.
-        uploads: Multipart uploads that were begun: (key, id) and when.
+        uploads: Multipart uploads that were begun: (bucket, key, id) and when.
     """
 
     objects: Mapping[str, Object]
@@ -37,7 +37,7 @@ class Inventory:
     names: Mapping[str, Collection[str]]
     names_in_trash: Mapping[str, Collection[str]]
     roots: Mapping[str, Collection[str]]
-    uploads: Mapping[tuple[str, str], datetime]
+    uploads: Mapping[tuple[str, str, str], datetime]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Sweep:
     back: tuple[str, ...]
     away: tuple[str, ...]
     gone: tuple[str, ...]
-    uploads: tuple[tuple[str, str], ...]
+    uploads: tuple[tuple[str, str, str], ...]
 
 
 def refs_in(text: str) -> set[str]:

@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ser_tasks.keeping.collect import listed, take_inventory
-from ser_tasks.keeping.reach import Inventory, Object, reach
+from ser_tasks.keeping.collect import buckets, listed, take_inventory
+from ser_tasks.keeping.reach import Inventory, reach
 from ser_tasks.store import Store
-
-ELSEWHERE = ("raw/", "encoders/", "annotations/", "runs/", "refs/", "leases/")
 
 
 def usage(store: Store) -> dict[str, Any]:
@@ -18,7 +16,7 @@ def usage(store: Store) -> dict[str, Any]:
 
     Returns:
         {"kinds": {kind: {"artifacts", "bytes", "only"}}, "runs": {key of the record: {"artifacts", "bytes", "only"}},
-        "places": {prefix: {"objects", "bytes"}}, "unnamed": bytes of blobs that no manifest names}.
+        "places": {prefix, or MLflow's bucket: {"objects", "bytes"}}, "unnamed": bytes of blobs that no manifest names}.
 
     Raises:
         Damaged: A manifest cannot be read.
@@ -31,20 +29,26 @@ def usage(store: Store) -> dict[str, Any]:
         by_kind.setdefault(kind, set()).update([name], (each for each in named if each.startswith("blobs/")))
     by_run = {run: set(reach({run: named}, inventory.names)) for run, named in runs.items()}
     named_blobs = {blob for named in inventory.names.values() for blob in named}
-    places: dict[str, Mapping[str, Object]] = {
-        prefix: {name: thing for name, thing in inventory.objects.items() if name.startswith(prefix)}
-        for prefix in ("blobs/", "artifacts/", "checkpoints/")
-    }
-    places |= {"trash/": inventory.trash} | {prefix: dict(listed(store, prefix)) for prefix in ELSEWHERE}
     return {
         "kinds": _table(by_kind, inventory),
         "runs": _table(by_run, inventory),
-        "places": {
-            prefix: {"objects": len(things), "bytes": sum(thing.size for thing in things.values())}
-            for prefix, things in places.items()
-        },
-        "unnamed": _bytes((name for name in places["blobs/"] if name not in named_blobs), inventory),
+        "places": _places(store),
+        "unnamed": _bytes(
+            (name for name in inventory.objects if name.startswith("blobs/") and name not in named_blobs), inventory
+        ),
     }
+
+
+def _places(store: Store) -> dict[str, dict[str, int]]:
+    """What lies where, the largest first; nothing of either bucket is left out."""
+    found: dict[str, dict[str, int]] = {}
+    for bucket in buckets(store):
+        for name, thing in listed(store, "", bucket):
+            place = f"{name.partition('/')[0]}/" if bucket == store.bucket else f"s3://{bucket}/"
+            held = found.setdefault(place, {"objects": 0, "bytes": 0})
+            held["objects"] += 1
+            held["bytes"] += thing.size
+    return dict(sorted(found.items(), key=lambda item: -item[1]["bytes"]))
 
 
 def _table(groups: Mapping[str, set[str]], inventory: Inventory) -> dict[str, dict[str, int]]:

@@ -36,5 +36,13 @@ def test_nothing_to_choose_from_is_no_clip() -> None:
 
 
 def test_entropy_is_one_where_every_class_is_as_likely_and_zero_where_one_is_certain() -> None:
-    table = pd.DataFrame({"utterance_id": ["u", "v", "w", "w"], "p_a": [0.5, 1, 1, 0.5], "p_b": [0.5, 0, 0, 0.5]})
-    assert uncertainty(table).round(6).to_dict() == {"u": 1.0, "v": 0.0, "w": 0.5}
+    table = pd.DataFrame({"utterance_id": ["u", "v", "w"], "p_a": [0.5, 1, 0.9], "p_b": [0.5, 0, 0.1]})
+    assert uncertainty(table).round(3).to_dict() == {"u": 1.0, "v": 0.0, "w": 0.469}
+
+
+def test_clips_in_which_people_hear_different_emotions_come_first() -> None:
+    heard = {"u0": ["sad", "sad"], "u1": ["sad", "angry"], "u2": ["sad", "sad", "angry"], "u3": ["fear"]}
+    votes = [(u, f"a{n}", "emotion", np.nan, label) for u, labels in heard.items() for n, label in enumerate(labels)]
+    chosen = choose(clips("aaaa", [0.5] * 4), pd.DataFrame(votes, columns=NONE.columns), "rudeness", 4)
+    assert chosen["utterance_id"].tolist() == ["u1", "u2", "u0", "u3"]
+    assert chosen["disagreed"].round(2).tolist() == [1.0, 0.58, 0.0, 0.0]

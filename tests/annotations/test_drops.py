@@ -1,8 +1,10 @@
 """Reading drops: three formats, and no row that vanishes whatever the bytes are."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import Phase, given, settings
@@ -125,6 +127,9 @@ def test_without_an_id_the_clip_is_told_from_its_address() -> None:
         ("x.csv", HEAD.encode() + b"\xff", "is not UTF-8"),
         ("x.json", b"{}", "is no list"),
         ("x.json", b"[" * 100_000, "is no JSON"),
+        ("x.json", b'[{"id": 1, "audio": "x", "annotation_id": 2, "rudeness": 3}]', "JSON-MIN.*as 'JSON'"),
+        ("x.json", b'[{"id": 1, "data": {}, "completions": []}]', "before 1.0.*as 'JSON'"),
+        ("x.json", b'[{"data": {}, "annotations": []}, {"data": {}}]', "some have no annotations"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_in_words(name: str, body: bytes, reason: str) -> None:
@@ -198,13 +203,9 @@ def test_the_newest_rating_counts_whatever_the_drops(drops: list[list[tuple[int,
         )  # fmt: skip
     standing = stand(names, frames)
     best: dict[tuple[str, str], tuple[str, float]] = {}
-    told: set[tuple[str, str, str, float]] = set()
     for rows in drops:
         for u, a, r, t in rows:
             key, when = (f"u{u}", f"a{a}"), f"2026-01-0{t}" if t else ""
-            if (*key, when, float(r)) in told:
-                continue
-            told.add((*key, when, float(r)))
             if key not in best or when >= best[key][0]:
                 best[key] = (when, float(r))
     held = standing.ratings.set_index(["utterance_id", "annotator_id"])["rating"].to_dict()
@@ -215,6 +216,35 @@ def test_the_newest_rating_counts_whatever_the_drops(drops: list[list[tuple[int,
     assert set(here["utterance_id"]) <= known
     assert len(here) + len(waiting) == len(standing.ratings)
     assert list(here.columns) == RATINGS
+
+
+@pytest.mark.parametrize("when", ["", "2026-01-01T00:00:00.000000Z"])
+def test_a_correction_back_to_the_earlier_value_counts_and_what_stands_already_is_repeated(when: str) -> None:
+    rows = [("rudeness", 3.0, ""), ("rudeness", 4.0, ""), ("rudeness", 3.0, ""), ("rudeness", 3.0, "")]
+    rows += [("emotion", np.nan, "sad"), ("emotion", np.nan, "sad")]
+    drops, accepted = [], {}
+    for n, (trait, rating, label) in enumerate(rows):
+        drops.append(Drop(str(n), f"{n}.csv", "", 0, "", 1, 0))
+        row = ("line 2", "u", "a", trait, rating, label, "1-5", when, "")
+        accepted[str(n)] = pd.DataFrame([row], columns=ACCEPTED)
+    standing = stand(drops, accepted)
+    assert list(standing.history["status"]) == ["older", "older", "current", "repeated", "current", "repeated"]
+    assert standing.ratings["label"].tolist() == ["sad", ""]
+    assert standing.ratings["rating"].tolist()[1] == 3.0
+
+
+def test_times_to_come_and_ratings_between_half_steps_are_refused_with_their_reason() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    told = [("3", "2099-01-01"), ("3.25", ""), ("3.5", "2026-03-01T18:00:00Z"), ("9.1", ""), ("2", "2026-02-28")]
+    body = HEAD + "".join(f"u{n},a1,rudeness,{rating},1-5,{when}\n" for n, (rating, when) in enumerate(told))
+    accepted, listed, _ = check_rows(read_drop("x.csv", body.encode()), now)
+    assert accepted["rating"].tolist() == [3.5, 2.0]
+    assert dict(zip(listed["row"], listed["reason"], strict=True)) == {
+        "line 2": "created_at '2099-01-01' lies in the future",
+        "line 3": "rating 3.25 is no whole or half step: drop each annotator's rating, not a mean",
+        "line 5": "rating 9.1 lies outside 1-5; rating 9.1 is no whole or half step: drop each annotator's rating, "
+        "not a mean",
+    }
 
 
 def test_the_labelling_configuration_is_xml_with_names_quoted() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ser_tasks.annotations.intake import INCOMING, read_ratings_version, read_standing, take_in
+from ser_tasks.annotations.intake import INCOMING, listed_rows, read_ratings_version, read_standing, take_in
 from ser_tasks.annotations.version import current
 from ser_tasks.store import Store
 
@@ -47,7 +47,41 @@ def test_a_drop_makes_a_version_and_the_same_again_changes_nothing(
     again = take_in(make_store(), "t")
     assert again.now == first.now
     assert again.same == (("again/other name.csv", "one.csv"),)
-    assert objects(store) == before | {INCOMING + "again/other name.csv"}
+    assert again.in_words()[1].endswith("changes nothing: again/other name.csv as one.csv")
+    assert objects(store) == before | {INCOMING + "again/other name.csv", "refs/annotations-same.json"}
+
+
+def test_a_file_that_is_known_is_neither_fetched_nor_told_again(
+    make_store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    for n in range(5):
+        drop(store, f"{n}.csv", FIRST)
+    first = take_in(store, "t")
+    assert "4 file(s) the same" in first.in_words()[1]
+    assert first.in_words()[1].endswith("1.csv as 0.csv, 2.csv as 0.csv, 3.csv as 0.csv and 1 more")
+    fetched, get = [], Store.get
+    monkeypatch.setattr(Store, "get", lambda self, key: fetched.append(key) or get(self, key))  # type: ignore[func-returns-value]
+    again = take_in(make_store(), "t")
+    assert (again.same, again.now) == ((), first.now)
+    assert not [key for key in fetched if key.startswith(INCOMING)]
+    store.put(INCOMING + "1.csv", FIRST.replace(",4,", ",5,").encode())  # another file under a known name
+    assert take_in(store, "t").now.version == 2
+
+
+def test_a_file_that_is_too_large_is_listed_and_never_fetched(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ser_tasks.annotations.intake.LARGEST_BYTES", len(FIRST))
+    monkeypatch.setattr("ser_tasks.annotations.drops.LARGEST_BYTES", len(FIRST))
+    drop(store, "large.csv", FIRST + "u9,a1,rudeness,3,1-5,,x\n")
+    drop(store, "one.csv", FIRST)
+    get = Store.get
+    monkeypatch.setattr(Store, "get", lambda self, key: get(self, key) if "large" not in key else pytest.fail(key))
+    found = take_in(store, "t")
+    assert found.counts["current"] == 2
+    ((row),) = found.listed
+    assert (row["file"], row["row"]) == ("large.csv", "whole file")
+    assert "cut it into several files" in row["reason"]
+    assert not take_in(store, "t").new
 
 
 def test_bad_rows_are_listed_with_file_row_and_reason_and_the_good_ones_count(store: Store) -> None:
@@ -63,6 +97,10 @@ def test_bad_rows_are_listed_with_file_row_and_reason_and_the_good_ones_count(st
 
     listed = pd.read_csv(store.cached(Ref.parse(found.now.ledger)) / "listed.csv")
     told = {(row.file, row.row): row.reason for row in listed.itertuples()}
+    assert {(row["file"], row["row"]): row["reason"] for row in found.listed} == told
+    assert listed_rows(store, found.now)[0]["file"] == "latin.csv"  # the newest drop's come first
+    assert "  bad.csv, line 4: rating 9 lies outside 1-5" in found.in_full()
+    assert any(line.startswith("  and 4 more") for line in found.in_full(1))
     assert told["bad.csv", "line 4"] == "rating 9 lies outside 1-5"
     assert told["bad.csv", "line 5"] == "names no annotator"
     assert "emotion 'cross' is none of" in told["bad.csv", "line 6"]

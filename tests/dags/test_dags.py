@@ -18,7 +18,8 @@ from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(sys.argv[1])
 tasks = {
     dag_id: {task.task_id: {
-        "upstream": sorted(task.upstream_task_ids), "retries": task.retries, "doc": bool(task.doc_md),
+        "upstream": sorted(task.upstream_task_ids), "rule": task.trigger_rule.value,
+        "retries": task.retries, "doc": bool(task.doc_md),
         "timeout": bool(task.execution_timeout), "pool": task.pool, "queue": task.queue,
         "backoff": bool(task.retry_exponential_backoff), "policy": bool(task.retry_policy),
     } for task in dag.tasks} for dag_id, dag in bag.dags.items()
@@ -95,3 +96,9 @@ def test_validation_stands_before_pack_split_and_training(parsed: Any) -> None:
 def test_record_is_the_last_task(parsed: Any) -> None:
     tasks = parsed["tasks"]["ser_study"]
     assert not [name for name, task in tasks.items() if "record" in task["upstream"]]
+
+
+def test_the_watermark_waits_for_the_request_to_a_person_which_may_be_skipped(parsed: Any) -> None:
+    moved = parsed["tasks"]["ser_nightly_retrain"]["move_watermark"]
+    assert {"record", "start_promotion"} <= set(moved["upstream"])
+    assert moved["rule"] == "none_failed"

@@ -178,8 +178,10 @@ def test_first_night_then_skip_then_a_drop_then_the_same_again(nights: Nights) -
     trained = nights.night("92 good ratings")
     assert trained["state"] == "success"
     assert trained["night"]["outcome"] == "trained"
-    assert WAV2VEC2 in new_versions(trained)
+    assert {WAV2VEC2, "ser-trait-rudeness"} <= new_versions(trained)
+    assert trained["note"].startswith(f"{DAG}/{trained['run_id']}: trained\n")
     assert "agreement on rudeness" in trained["note"]
+    assert trained["night"]["evaluation"] == nights.record(trained["run_id"])["summary"]["evaluation"] != ""
     spent = trained["night"]["spent"]
     assert spent["added"] > 1e6 > spent["requests"] > 100
     assert f"{spent['added'] / 1e6:.1f} MB added, {spent['requests']} requests to the store" in trained["note"]
@@ -187,7 +189,10 @@ def test_first_night_then_skip_then_a_drop_then_the_same_again(nights: Nights) -
     nights.drop("the same.csv", HEAD + rows(train, 4, 1) + rows(train[:20], 2, 1, "a2"))
     again = nights.night("the same under another name")
     assert again["night"]["outcome"] == "skipped"
-    assert "the same as one.csv, changes nothing" in again["note"]
+    assert "1 file(s) the same as earlier ones, which changes nothing: the same.csv as one.csv" in again["note"]
+    page = page_of_nights(nights)
+    for night in (skipped, trained, again):
+        assert f"{DAG}/{night['run_id']}</td>" in page
 
 
 def kill_task(nights: Nights, run_id: str, task_id: str) -> None:
@@ -389,9 +394,18 @@ def test_approved_and_rolled_back_the_next_nights_gate_compares_with_the_champio
 
 @pytest.mark.prove
 def test_the_page_has_every_night(nights: Nights) -> None:
-    pages = keys(nights, "artifacts/nights/")
-    assert pages
+    page = page_of_nights(nights)
+    ran = [key.removeprefix("nights/").removesuffix(".json") for key in keys(nights, "nights/")]
+    assert len(ran) > 10
+    assert all(f"{DAG}/{run_id}</td>" in page for run_id in ran)
     print(json.dumps(nights.table, indent=1))
+
+
+def page_of_nights(nights: Nights) -> str:
+    kind, key, _ = nights.read("refs/nights-page.json")["page"].split("/")
+    files = nights.read(f"artifacts/{kind}/{key}/manifest.json")["files"]
+    (blob,) = [f"blobs/sha256/{file['sha256']}" for file in files if file["name"] == "index.html"]
+    return str(nights.client.get_object(Bucket="ser", Key=blob)["Body"].read().decode())
 
 
 def keys(nights: Nights, prefix: str) -> list[str]:

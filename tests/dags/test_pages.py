@@ -29,9 +29,15 @@ def linked():
 
     @task
     def refusing(**context):
-        context["ti"].xcom_push(key="refused", value={"ref": "REF"})
+        context["ti"].xcom_push(key="shown", value={"ref": "REF"})
         raise ValueError("the page says why")
 
+    @task.short_circuit
+    def answering(**context):
+        context["ti"].xcom_push(key="shown", value={"ref": "REF"})
+        return True
+
+    link(answering(), "Data Docs", "docs/index.html")
     link(refusing(), "Data Docs", "docs/index.html")
     link(link(validate(), "Data Docs", "docs/index.html"), "Results", "results.json")
     link(broken(), "Data Docs", "docs/index.html")
@@ -53,7 +59,7 @@ links = {
     task: client.get(
         f"/api/v2/dags/linked/dagRuns/{run.run_id}/taskInstances/{task}/links", headers=bearer
     ).json()["extra_links"]
-    for task in ("validate", "broken", "refusing")
+    for task in ("validate", "broken", "refusing", "answering")
 }
 prefix = links["validate"]["Data Docs"].removesuffix("docs/index.html")
 asked = {
@@ -128,6 +134,7 @@ def test_a_task_links_to_pages_that_only_people_who_are_logged_in_see(seen: dict
     }
     assert seen["links"]["broken"] == {"Data Docs": None}
     assert seen["links"]["refusing"] == {"Data Docs": seen["links"]["validate"]["Data Docs"]}
+    assert seen["links"]["answering"] == seen["links"]["refusing"]
     answers = seen["answers"]
     for name in ("anonymous", "forged"):
         assert answers[name][0] in (401, 403), answers[name]

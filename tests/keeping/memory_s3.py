@@ -34,6 +34,9 @@ class MemoryS3:
         self.objects = {key: (body, at - by) for key, (body, at) in self.objects.items()}
         self.uploads = {key: at - by for key, at in self.uploads.items()}
 
+    def head_bucket(self, Bucket: str) -> None:
+        raise _refused(404)  # there is no bucket beside the store's
+
     def head_object(self, Bucket: str, Key: str) -> dict[str, Any]:
         if Key not in self.objects:
             raise _refused(404)

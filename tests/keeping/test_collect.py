@@ -308,11 +308,26 @@ def test_verify_names_artifact_file_and_blob(store: Store, tmp_path: Path) -> No
     assert "2 fault(s)" in done.stdout
 
 
-def test_du_says_what_each_run_alone_holds(store: Store, tmp_path: Path) -> None:
+def test_du_says_what_each_run_alone_holds_and_neither_it_nor_the_sweep_leaves_out_a_place(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = publish(store, tmp_path, "one"), publish(store, tmp_path, "two", kind="pack")
     record(store, "1", one)
     record(store, "2", one, two)
+    store.put("nights/one.json", b"{}")
+    other = f"mlflow-{store.bucket}"
+    store.client.create_bucket(Bucket=other)
+    monkeypatch.setattr("ser_tasks.keeping.collect.MLFLOW", other)
+    store.client.put_object(Bucket=other, Key="1/model", Body=b"12345")
     told = usage(store)
+    assert told["places"]["nights/"] == {"objects": 1, "bytes": 2}
+    assert told["places"][f"s3://{other}/"] == {"objects": 1, "bytes": 5}
+    upload = store.client.create_multipart_upload(Bucket=other, Key="1/half")["UploadId"]
+    time.sleep(1.1)
+    assert (other, "1/half", upload) in find(store, NOW)[1].uploads
+    collect(store, "test", older_than=NOW)
+    assert not store.client.list_multipart_uploads(Bucket=other).get("Uploads", [])
+    store.client.delete_bucket(Bucket=other)
     assert set(told["kinds"]) == {"scan", "pack"}
     assert told["runs"]["runs/ser_study/1.json"]["only"] == 0
     assert told["runs"]["runs/ser_study/2.json"]["only"] > 300  # two's own blob and manifest

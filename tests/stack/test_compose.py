@@ -67,6 +67,33 @@ def test_no_secret_has_a_default_and_two_files_of_secrets_differ() -> None:
     assert min(map(len, first.values())) >= 40
 
 
+def test_secrets_are_their_owners_alone_and_never_written_over(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-m", "include.compose", "env"]
+    for status in (0, 1):
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        if not status:
+            first = (tmp_path / ".env").read_text()
+    assert (tmp_path / ".env").read_text() == first
+    assert "nothing was written" in done.stderr
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    assert {line.partition("=")[0] for line in first.splitlines()} == set(fresh_secrets())
+    assert not any(secret in done.stdout for secret in re.findall("=(.+)", first))
+
+
+def test_studies_are_the_hosts_files_and_every_worker_says_whether_it_answers(project: Any) -> None:
+    for name, service in project["services"].items():
+        if name.startswith("airflow-"):
+            mounts = {mount["target"]: mount for mount in service["volumes"]}
+            configs = mounts["/opt/ser/include/configs"]
+            assert (configs["source"], configs["read_only"]) == (str(CHECKOUT / "include" / "configs"), True)
+    for name in ("airflow-worker", "airflow-worker-gpu"):
+        service = project["services"][name]
+        (node,) = [word for word in service["command"] if word.endswith("@%h")]
+        assert f'"{node.removesuffix("%h")}$$(hostname)"' in service["healthcheck"]["test"][1]
+
+
 def test_only_loopback_is_listened_on(project: Any) -> None:
     published = [port for service in project["services"].values() for port in service.get("ports", [])]
     assert {port["host_ip"] for port in published} == {"127.0.0.1"}
