@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from ser_tasks.artifact import artifact_key, list_files
@@ -67,6 +68,10 @@ def train(
         raise BadInput(f"--model {model}: there are cnn, wav2vec2, baseline, and probe with --encoder FOLDER")
     if epochs and "fit" in params:
         params["fit"] |= {"epochs": epochs}
+    if encoder and model == "wav2vec2" and study.wav2vec2.pin.sha256:
+        from ser_tasks.models.encoders import check_encoder
+
+        check_encoder(encoder, study.wav2vec2.pin.sha256)
     if params["note"]:
         err.print(f"no --encoder given: the encoder is {params['note']}")
     with _temporary() as rows:
@@ -223,26 +228,35 @@ def export(
 @encoder_app.command()
 def mirror(
     name: Annotated[str, typer.Argument(help="On the hub, such as facebook/wav2vec2-base; or what to call a folder.")],
-    revision: Annotated[str | None, typer.Option(help="Commit on the hub; without it, the newest.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Commit on the hub, all 40 digits; without it, the newest.")
+    ] = None,
     folder: Annotated[Path | None, typer.Option("--from", help="A folder of weights instead of the hub.")] = None,
+    sha256: Annotated[
+        list[str] | None,
+        typer.Option(help="FILE=HEX, once for each *.safetensors: refuse other weights. The configuration's pin too."),
+    ] = None,
 ) -> None:
     """Copy an encoder's safetensors to encoders/ in the bucket, once: workers then never need the hub.
 
-    Example: `ser encoder mirror facebook/wav2vec2-base --revision 0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8`
+    Example: `ser encoder mirror facebook/wav2vec2-base --revision 0123456789abcdef0123456789abcdef01234567`
     """
-    from ser_tasks.encoder_mirror import encoder_prefix, mirror_from_folder, mirror_from_hub, mirrored_revision
+    from ser_tasks.encoder_mirror import mirror_from_folder, mirror_from_hub, mirror_origin
     from ser_tasks.store import Store
 
-    store, pin = Store.from_env(), EncoderPin(revision=revision)
-    if folder is not None:
-        mirror_from_folder(name, folder, pin, store)
-    elif not mirror_from_hub(name, pin, store):
-        raise BadInput(
-            f"encoder {name}: no such name on the hub, or the hub cannot be reached: fetch it elsewhere and give the "
-            "folder with --from"
-        )
+    digests = dict(given.rpartition("=")[::2] for given in sha256 or [])
+    try:
+        pin = EncoderPin(revision=revision, sha256=digests)
+    except ValidationError as error:
+        raise BadInput(f"encoder {name}: --revision is a commit of 40 hex digits, --sha256 FILE=64 of them") from error
+    store = Store.from_env()
+    prefix = mirror_from_folder(name, folder, pin, store) if folder else mirror_from_hub(name, pin, store)
+    origin = mirror_origin(prefix, store)
+    said = (
+        f", which the hub converted to safetensors from {origin['conversion_of']}" if "conversion_of" in origin else ""
+    )
     out.print(
-        f"{encoder_prefix(name)} in bucket {store.bucket}, revision {mirrored_revision(name, store) or 'unknown'}"
+        f"{prefix} in bucket {store.bucket}, revision {origin.get('revision') or 'unknown'}{said}", soft_wrap=True
     )
 
 

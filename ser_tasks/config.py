@@ -256,12 +256,17 @@ class Wav2Vec2Network(Strict):
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
 class EncoderPin(Strict):
     """Which weights exactly: checked when they are mirrored and before they are trained from."""
 
-    revision: str | None = Field(default=None, description="commit on the hub; None: the newest, pinned by its mirror")
+    revision: Commit | None = Field(
+        default=None,
+        description="commit on the hub, all 40 digits: a branch or a pull request moves on; None: what is mirrored, "
+        "else the newest",
+    )
     sha256: dict[str, Sha256] = Field(default={}, description="of files by name, every *.safetensors among them")
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from ser_tasks.artifact import Ref, artifact_key, canonical_json
 from ser_tasks.config import RANDOM_ENCODER, EncoderPin, StudyConfig, parse_config
 from ser_tasks.corpora.readers import load_description
-from ser_tasks.encoder_mirror import check_pinned, encoder_prefix, mirror_from_hub
+from ser_tasks.encoder_hub import NoWeights
+from ser_tasks.encoder_mirror import check_pinned, mirror_from_hub, mirror_origin
 from ser_tasks.errors import BadInput
 from ser_tasks.store import Store
 
@@ -126,7 +127,7 @@ def make_plan(
             encoder is not the pinned one.
     """
     about = {"built_by": by}
-    pinned = _pin_encoders(config, store, about)
+    pinned, notes = _pin_encoders(config, store, about)
     encoders = {item["about"]: item["ref"] for item in pinned}
     corpora = config.used_corpora
     models = ["baseline", "cnn", "wav2vec2"]
@@ -149,11 +150,6 @@ def make_plan(
         if accepted := accepted_before(corpus, str(ref), store):
             results.append({"step": "accepted", "about": corpus, "ref": accepted})
     results += pinned
-    notes = [
-        f"no weights of {name} under {encoder_prefix(name)} nor on the hub"
-        for name in _encoder_pins(config)
-        if name not in encoders
-    ]
     if config.wav2vec2.encoder not in encoders:
         notes.append(f"wav2vec2 uses the config's offline encoder, {RANDOM_ENCODER}")
     if ratings:
@@ -181,15 +177,30 @@ def _encoder_pins(config: StudyConfig) -> dict[str, EncoderPin]:
     return pins
 
 
-def _pin_encoders(config: StudyConfig, store: Store, about: Mapping[str, Any]) -> list[Result]:
-    """One result for each encoder whose weights lie in the bucket, mirrored from the hub where one can be reached."""
-    results = []
+def _pin_encoders(config: StudyConfig, store: Store, about: Mapping[str, Any]) -> tuple[list[Result], list[str]]:
+    """One result for each encoder whose weights can be had, mirrored from the hub where one can be reached.
+
+    Beside them what a reader of the report must know: why there are no weights, or that they are a conversion.
+    """
+    results, notes = [], []
     for name, pin in _encoder_pins(config).items():
-        ref = store.pin_raw(encoder_prefix(name), about) if mirror_from_hub(name, pin, store) else None
-        if ref is not None:
-            check_pinned(store, ref, name, pin)
-            results.append({"step": "encoder", "about": name, "ref": str(ref)})
-    return results
+        try:
+            prefix = mirror_from_hub(name, pin, store)
+        except NoWeights as error:
+            notes.append(str(error))
+            continue
+        ref = store.pin_raw(prefix, about)
+        if ref is None:
+            raise BadInput(f"plan: {prefix} was emptied a moment ago: trigger a new run")
+        check_pinned(store, ref, name, pin)
+        origin = mirror_origin(prefix, store)
+        if "conversion_of" in origin:
+            notes.append(
+                f"encoder {name}: revision {origin['revision']}, the hub's conversion to safetensors of "
+                f"{origin['conversion_of']}"
+            )
+        results.append({"step": "encoder", "about": name, "ref": str(ref)})
+    return results, notes
 
 
 def read_plan(store: Store, given: Sequence[Mapping[str, Any]]) -> Plan:
