@@ -33,11 +33,17 @@ class StoreCheckpoints:
 
     def __init__(self, store: Store, key: str, scratch: Path | None = None) -> None:
         self.store = store
+        self.key = key
         self.place = f"checkpoints/{key}"
         self.scratch = scratch
 
     def save(self, epoch: int, write: Callable[[Path], None]) -> None:
-        """Upload what `write` writes, make it visible, delete all but the newest two."""
+        """Upload what `write` writes, make it visible, delete all but the newest two.
+
+        Raises:
+            Busy: Another run has taken over the lease on the key: it is the one that writes here now.
+        """
+        self.store.check_lease(self.key)
         with tempfile.TemporaryDirectory(prefix="ser-checkpoint-", dir=self.scratch) as folder:
             write(Path(folder))
             files = list_files(Path(folder))

@@ -24,6 +24,8 @@ def training_under(key: str, *, store: Store, experiment: str, name: str) -> Ite
         store: The object store.
         experiment: Name of the experiment in MLflow.
         name: Of the registered model.
+
+    The build's `on_epoch` and its checkpoints raise Busy once another run has taken over the lease on the key.
     """
     checkpoints = StoreCheckpoints(store, key)
     if os.environ.get("RANK", "0") != "0":
@@ -33,6 +35,7 @@ def training_under(key: str, *, store: Store, experiment: str, name: str) -> Ite
     with stream(experiment, name, key) as log:
 
         def on_epoch(epoch: Mapping[str, Any]) -> None:
+            store.check_lease(key)  # between checkpoints too
             write(epoch)
             log(epoch)
 

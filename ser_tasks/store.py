@@ -12,6 +12,7 @@ asks for it in that time gets it back: a run that found something an instant bef
 import hashlib
 import importlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -47,6 +48,7 @@ TRASH = "trash/"
 """What lies under it has its own key after it; its age is counted from when it was put there."""
 RESTORABLE = timedelta(days=5)
 """An older manifest is not taken out of the trash any more: its blobs may be going at this moment."""
+_log = logging.getLogger(__name__)
 During = Callable[[str], AbstractContextManager[Mapping[str, Any]]]
 """Entered with an artifact's key while it is built and published; gives further keyword arguments for its build."""
 
@@ -80,6 +82,7 @@ class Store:
         self.cache = cache
         self._spent = Spent()
         self._counting = threading.Lock()  # transfers are concurrent
+        self._lost: dict[str, str] = {}
 
     @classmethod
     def from_env(cls, bucket: str | None = None) -> "Store":
@@ -434,6 +437,9 @@ class Store:
     def lease(self, key: str, owner: str) -> Iterator[None]:
         """Hold `leases/<key>.json` with a heartbeat while the body runs.
 
+        When the store is out of reach for longer than a lease lives, another owner may take it over: the heartbeat goes
+        on trying, and `check_lease` says so as soon as the store does.
+
         Raises:
             Busy: Another owner's lease is alive.
         """
@@ -454,14 +460,25 @@ class Store:
                     raise Busy(f"store: another run took over the lease on {key}")
             elif not self.put(name, body(), IfNoneMatch="*"):
                 raise Busy(f"store: another run took the lease on {key}")
+        self._lost.pop(key, None)
         done = threading.Event()
 
+        def renew() -> bool:
+            held = self._get(name)
+            if held is None or json.loads(held[0])["token"] != token:
+                owner_now = json.loads(held[0])["owner"] if held else "nobody"
+                self._lost[key] = f"store: the lease on {key} was lost to {owner_now} while the store was out of reach"
+                return False
+            self.put(name, body(), IfMatch=held[1])
+            return True
+
         def beat() -> None:
-            while not done.wait(HEARTBEAT_S):
-                held = self._get(name)
-                if held is None or json.loads(held[0])["token"] != token:
-                    return  # taken over after a long silence: the key's If-None-Match decides who wins
-                self.put(name, body(), IfMatch=held[1])
+            held = True
+            while held and not done.wait(HEARTBEAT_S):
+                try:
+                    held = renew()
+                except Exception as error:  # whatever the store answers, a heartbeat that ends cannot begin again
+                    _log.warning("the lease on %s was not renewed: %s: trying again", key, error)
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -470,9 +487,20 @@ class Store:
         finally:
             done.set()
             thread.join()
-            held = self._get(name)
-            if held is not None and json.loads(held[0])["token"] == token:
-                self.delete(name)
+            try:
+                held = self._get(name)
+                if held is not None and json.loads(held[0])["token"] == token:
+                    self.delete(name)
+            except Exception as error:  # what the body came to counts; the lease expires by itself
+                _log.warning("the lease on %s was not given back: %s", key, error)
+
+    def check_lease(self, key: str) -> None:
+        """Look whether the lease on a key, where this process held one, is still its own. Raises Busy when it is not.
+
+        Long work asks between its parts, so that two do not go on with the same.
+        """
+        if key in self._lost:
+            raise Busy(self._lost[key])
 
     # The mechanism
 

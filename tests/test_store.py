@@ -6,17 +6,22 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 import ser_tasks.store as store_module
+from include.stack.objects import s3_client
 from ser_tasks.artifact import Ref, artifact_key, content_digest
 from ser_tasks.errors import BadInput, Busy, Damaged
+from ser_tasks.live import training_under
 from ser_tasks.store import Store
 
 BUILD = "tests.test_store:build_text"
@@ -170,6 +175,66 @@ def test_a_lease_keeps_others_out_while_it_lives_and_not_longer(
     )
     with other.lease("d" * 64, "second"), pytest.raises(Busy), one.lease("d" * 64, "third"):
         pass
+
+
+@contextmanager
+def out_of_reach(store: Store) -> Iterator[None]:
+    """No request of this store's client gets out while the block runs."""
+
+    def refuse(**_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="http://store")
+
+    store.client.meta.events.register_first("before-send.s3", refuse)
+    try:
+        yield
+    finally:
+        store.client.meta.events.unregister("before-send.s3", refuse)
+
+
+@pytest.fixture
+def quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(store_module, "LEASE_EXPIRES_S", 1.0)
+
+
+def impatient(store: Store, parts: Any) -> Store:
+    """The same store by a client that tries once."""
+    return Store(s3_client(parts[1], retries=1), store.bucket, store.cache)
+
+
+def test_a_lease_outlives_a_store_that_was_out_of_reach(
+    store: Store, parts: Any, quick_leases: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, holder = "k" * 64, impatient(store, parts)
+    with holder.lease(key, "first"):
+        with out_of_reach(holder):
+            time.sleep(1.5)
+        time.sleep(1.2)
+        with pytest.raises(Busy, match="first is building"), store.lease(key, "second"):
+            pass
+        holder.check_lease(key)
+    assert "was not renewed" in caplog.text
+    assert store.get(f"leases/{key}.json") is None
+
+
+def test_who_lost_a_lease_learns_it_and_writes_no_more_checkpoints(
+    store: Store, parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_leases: None
+) -> None:
+    monkeypatch.setenv("SER_LIVE_DIR", str(tmp_path))
+    key, holder = "k" * 64, impatient(store, parts)
+    with holder.lease(key, "first"), training_under(key, store=holder, experiment="none", name="cnn") as given:
+        given["on_epoch"]({"epoch": 1})
+        with out_of_reach(holder):
+            time.sleep(1.2)
+            other = store.lease(key, "second")
+            other.__enter__()
+        time.sleep(0.3)
+        with pytest.raises(Busy, match="lost to second"):
+            given["on_epoch"]({"epoch": 2})
+        with pytest.raises(Busy, match="lost to second"):
+            given["checkpoints"].save(2, lambda folder: None)
+    assert store.get(f"leases/{key}.json") is not None, "the other's lease is left alone"
+    other.__exit__(None, None, None)
 
 
 def test_a_raw_upload_that_changes_after_it_was_pinned_is_refused(make_store: Callable[[], Store]) -> None:
