@@ -16,7 +16,7 @@ from ser_tasks.artifact import artifact_key, list_files
 from ser_tasks.cli_options import AsJson, CkptDir, DataRoot, SourceDir, err, out
 from ser_tasks.config import RANDOM_ENCODER, EncoderPin, StudyConfig, parse_config
 from ser_tasks.errors import BadInput
-from ser_tasks.steps import STEPS
+from ser_tasks.steps import STEPS, network_params
 
 WindowS = Annotated[float, typer.Option("--window_s", "--window-s", help="Longer audio is cut into such windows.")]
 HopS = Annotated[float, typer.Option("--hop_s", "--hop-s", help="Seconds from one window's beginning to the next's.")]
@@ -44,6 +44,10 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
+    ratings: Annotated[
+        Path | None,
+        typer.Option(help="CSV of ratings of the configuration's trait: what a second head learns (fit.tone_weight)."),
+    ] = None,
 ) -> None:
     """Train a model on the train speakers, selected on the dev speakers.
 
@@ -55,9 +59,9 @@ def train(
     study = _study_of(data_root)
     params: dict[str, Any] = {"labels": study.emotion.labels, "seed": study.seed if seed is None else seed, "note": ""}
     if model == "cnn":
-        params |= study.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"}
+        params |= network_params(study, "cnn") | {"title": "CNN on log-mel"}
     elif model == "wav2vec2":
-        params |= study.wav2vec2.model_dump(mode="json", exclude={"encoder", "pin"})
+        params |= network_params(study, "wav2vec2")
         title = f"{encoder.name}, fine-tuned" if encoder else "wav2vec2, small, random"
         params |= {"title": title, "note": "" if encoder else RANDOM_ENCODER}
     elif model == "baseline":
@@ -77,6 +81,8 @@ def train(
     with _temporary() as rows:
         run_build("rows", {"split": data_root / "split"}, {"rows": "fit"}, rows / "fit")
         inputs = {"rows": rows / "fit", "audio": data_root / "pack"} | ({"encoder": encoder} if encoder else {})
+        if ratings:
+            inputs["ratings"] = _rated(study, ratings, params.get("fit", {}))
         step, extras = f"train_{model}", {}
         os.environ.setdefault("SER_CACHE_DIR", str(cache_folder()))
         checkpoints = FolderCheckpoints(cache_folder() / "checkpoints" / _training_key(step, inputs, params))
@@ -85,6 +91,17 @@ def train(
         run_build(step, inputs, params, out_dir, extras)
         checkpoints.clear()
     out.print(f"model in {out_dir}; next: ser test --data_root {data_root} --ckpt_dir {out_dir}")
+
+
+def _rated(study: StudyConfig, ratings: Path, fit: Mapping[str, Any]) -> Path:
+    from ser_tasks.local_trait import trait_ratings
+
+    if study.trait is None or not fit.get("tone_weight"):
+        raise BadInput(
+            f"--ratings {ratings}: this model has no second head to learn them: set trait and the network's "
+            "fit.tone_weight in a configuration, and give it to 'ser split --config'"
+        )
+    return trait_ratings(study.trait.name, ratings)
 
 
 def _training_key(step: str, inputs: Mapping[str, Path], params: Mapping[str, Any]) -> str:
@@ -160,6 +177,8 @@ def predict_wav(
     for label, probability in sorted(result["probabilities"].items(), key=lambda item: -item[1]):
         table.add_row(label, f"{probability:.3f}")
     out.print(table)
+    if "tone" in result:
+        out.print(f"tone: {result['tone']:.2f}, on the scale of the ratings that the model learnt from")
     if result["timeline"]:
         timeline = Table("from s", "to s", "emotion", "probability", title=f"windows of {window_s:g} s")
         for part in result["timeline"]:

@@ -21,7 +21,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self.model, self.spec = load_model(Path(context.artifacts["model"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row a clip: label, and p_<label> for every label.
+        """One row a clip: label, p_<label> for every label, and tone where the model has a second head.
 
         A row has its clip in one of three ways: `audio`, the bytes of a WAV or FLAC file of any rate; `path`, where
         such a file lies on this machine; `samples`, numbers in [-1, 1] of one channel, with their `sample_rate` in Hz.
@@ -35,7 +35,8 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
                 result = self._classify(row)
             except BadInput as error:
                 raise BadInput(f"row {number}: {error}") from error
-            rows.append({"label": result["label"], **{f"p_{k}": p for k, p in result["probabilities"].items()}})
+            said = {"label": result["label"], **{f"p_{k}": p for k, p in result["probabilities"].items()}}
+            rows.append(said | ({"tone": result["tone"]} if "tone" in result else {}))
         return pd.DataFrame(rows)
 
     def _classify(self, row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from ser_tasks.artifact import Ref
 from ser_tasks.config import StudyConfig, Trait, Transfer
@@ -200,19 +200,23 @@ def _train_params(plan: Plan, about: str) -> dict[str, Any]:
     about, _, number = about.partition("/")
     params: dict[str, Any] = {"labels": config.emotion.labels, "seed": config.seed + int(number or 0), "note": ""}
     if about == "cnn":
-        return _learnt_from(config, params | config.cnn.model_dump(mode="json") | {"title": "CNN on log-mel"})
+        return params | network_params(config, "cnn") | {"title": "CNN on log-mel"}
     if about == "wav2vec2":
-        settings = config.wav2vec2.model_dump(mode="json", exclude={"encoder", "pin"})
         name = config.wav2vec2.encoder
         title = "wav2vec2, small, random" if plan.wav2vec2_note else f"{name}, fine-tuned"
-        return _learnt_from(config, params | settings | {"title": title, "note": plan.wav2vec2_note})
+        return params | network_params(config, "wav2vec2") | {"title": title, "note": plan.wav2vec2_note}
     if about == "probe" and config.probe:
         return params | {"title": config.probe.title}
     return params | {"title": "log-mel mean and sd + logistic regression"}
 
 
-def _learnt_from(config: StudyConfig, params: dict[str, Any]) -> dict[str, Any]:
-    """With labels.policy votes, networks learn the distribution of the votes unless they are told how much of it."""
+def network_params(config: StudyConfig, model: Literal["cnn", "wav2vec2"]) -> dict[str, Any]:
+    """What a configuration says of a network and of how it is trained: options, fit, and for wav2vec2 offline_encoder.
+
+    With labels.policy votes, networks learn the distribution of the votes unless they are told how much of it.
+    """
+    settings = {"cnn": config.cnn, "wav2vec2": config.wav2vec2}[model]
+    params = settings.model_dump(mode="json", exclude={"encoder", "pin"})
     if config.labels.policy == "votes" and not params["fit"]["soft_weight"]:
         params["fit"]["soft_weight"] = 1.0
     return params
@@ -430,7 +434,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_cnn": Step(
         "The CNN on log-mel spectrograms, selected on dev UAR.",
-        3,
+        4,
         "ser_tasks.builds.train_network:build_cnn",
         _train_needs,
         _train_params,

@@ -270,7 +270,8 @@ def _log_model(training: Training) -> Any:
     # One of three ways a clip; samples are of no declared type, since MLflow checks each of a typed list on its own.
     kinds = {"audio": "binary", "path": "string", "samples": AnyType(), "sample_rate": "long"}
     inputs = [ColSpec(kind, name, required=False) for name, kind in kinds.items()]
-    outputs = [ColSpec("string", "label"), *(ColSpec("double", f"p_{name}") for name in _labels(training.folder))]
+    numbers = [*(f"p_{name}" for name in _labels(training.folder)), *(["tone"] if _has_tone(training.folder) else [])]
+    outputs = [ColSpec("string", "label"), *(ColSpec("double", name) for name in numbers)]
     return mlflow.pyfunc.log_model(
         name="model",
         python_model=str(SERVED),
@@ -301,6 +302,10 @@ def _example() -> "pd.DataFrame":
 
 def _labels(folder: Path) -> list[str]:
     return list(json.loads((folder / "model.json").read_text())["labels"])
+
+
+def _has_tone(folder: Path) -> bool:
+    return bool(json.loads((folder / "model.json").read_text())["options"].get("tone"))
 
 
 def headline(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:

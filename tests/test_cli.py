@@ -12,8 +12,10 @@ import onnxruntime
 import pandas as pd
 import pytest
 import soundfile
+import yaml
 
 from ser_tasks.audio.decode import decode
+from ser_tasks.corpora.demo import make_demo_corpora
 
 SER = [sys.executable, "-c", "from ser_tasks.cli import main; main()"]
 
@@ -126,6 +128,28 @@ def test_a_failed_command_leaves_no_half_result(tmp_path: Path) -> None:
     done = ser("split", "--source_dir", tmp_path, "--target_dir", tmp_path / "t", status=1)
     assert "fault" in done.stderr or "critical" in done.stderr
     assert not (tmp_path / "t" / "split").exists()
+
+
+@pytest.mark.prove
+def test_a_second_head_learns_from_a_file_of_ratings_or_is_left_out(tmp_path: Path) -> None:
+    corpus = make_demo_corpora(tmp_path, crema_d_actors=5, ravdess_actors=1, iemocap_sessions=1)["demo_crema_d"]
+    config = yaml.safe_load((Path(__file__).parent / "configs" / "tiny.yaml").read_text())
+    config["wav2vec2"]["fit"]["tone_weight"] = 0.2
+    (tmp_path / "tone.yaml").write_text(yaml.safe_dump(config))
+    data, out = tmp_path / "data", tmp_path / "model"
+    ser("split", "--source_dir", corpus, "--target_dir", data, "--config", tmp_path / "tone.yaml")
+    command = ["train", "--data_root", data, "--out_dir", out, "--model", "wav2vec2"]
+    assert "no second head" in ser(*command).stderr
+    clip = sorted(corpus.rglob("1001_*.wav"))[0]
+    assert "tone" not in ser_json("predict_wav", "--wav_path", clip, "--ckpt_dir", out)
+    rated = tmp_path / "rudeness.csv"
+    names = [path.stem for path in corpus.rglob("10*.wav")]
+    rated.write_text(
+        "\n".join(["utterance_id,annotator_id,trait,rating", *(f"{name},anna,rudeness,4" for name in names)])
+    )
+    ser(*command, "--ratings", rated)
+    assert ser_json("predict_wav", "--wav_path", clip, "--ckpt_dir", out)["tone"] > 0
+    assert "no second head" in ser(*command[:6], "cnn", "--ratings", rated, status=1).stderr
 
 
 def test_help_has_examples() -> None:

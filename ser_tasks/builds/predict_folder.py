@@ -19,30 +19,33 @@ def check_format(path: Path) -> None:
 
 
 def predictions_table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> pd.DataFrame:
-    """One row a file: path, label, p_<label> for every label, duration_s, error (empty where there is a result)."""
+    """One row a file: path, label, p_<label> for every label, duration_s, error (empty where there is a result).
+
+    Where the model has a second head, `tone` follows the probabilities.
+    """
     return pd.DataFrame(
         [
             {
                 "path": row["path"],
-                **_probabilities(row, labels),
+                **_outputs(row, labels),
                 "duration_s": row.get("duration_s"),
                 "error": row["error"],
             }
             for row in rows
         ],
-        columns=["path", "label", *(f"p_{label}" for label in labels), "duration_s", "error"],
-    ).astype({"duration_s": "float64", **{f"p_{label}": "float64" for label in labels}})
+        columns=["path", "label", *_columns(rows, labels), "duration_s", "error"],
+    ).astype(dict.fromkeys([*_columns(rows, labels), "duration_s"], "float64"))
 
 
 def timeline_table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> pd.DataFrame:
-    """One row a window of the long files: path, start_s, end_s, label, p_<label> for every label."""
+    """One row a window of the long files: path, start_s, end_s, label, p_<label> for every label, and tone."""
     return pd.DataFrame(
         [
-            {"path": row["path"], "start_s": part["start_s"], "end_s": part["end_s"], **_probabilities(part, labels)}
+            {"path": row["path"], "start_s": part["start_s"], "end_s": part["end_s"], **_outputs(part, labels)}
             for row in rows
             for part in row.get("timeline", [])
         ],
-        columns=["path", "start_s", "end_s", "label", *(f"p_{label}" for label in labels)],
+        columns=["path", "start_s", "end_s", "label", *_columns(rows, labels)],
     )
 
 
@@ -81,9 +84,14 @@ def write_predictions(
     return written
 
 
-def _probabilities(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+def _columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
+    return [*(f"p_{label}" for label in labels), *(["tone"] if any("tone" in row for row in rows) else [])]
+
+
+def _outputs(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
     found = row.get("probabilities", {})
-    return {"label": row.get("label"), **{f"p_{label}": found.get(label) for label in labels}}
+    said = {"label": row.get("label"), **{f"p_{label}": found.get(label) for label in labels}}
+    return {**said, "tone": row.get("tone")}
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Steps `train_cnn` and `train_wav2vec2`: train and dev clips -> model.json, model.safetensors, history.jsonl."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -21,6 +22,7 @@ from ser_tasks.models.files import ModelSpec, build_model, load_model, save_mode
 from ser_tasks.training.checkpoints import Checkpoints
 from ser_tasks.training.fit import EpochMetrics, Examples, FitOptions, fit
 
+_log = logging.getLogger(__name__)
 OnEpoch = Callable[[Mapping[str, Any]], None]
 _HEARD = (*HEARD, "audio_visual")
 """Whose votes are learnt from, the first that a clip has: raters who only heard it come before those who saw it too."""
@@ -62,9 +64,9 @@ def _train(
     on_epoch: OnEpoch | None,
 ) -> None:
     options = FitOptions(**params["fit"], seed=params["seed"])
-    if options.tone_weight:
-        spec.options["tone"] = True
     train, dev = rows_to_fit(inputs["rows"])
+    if options.tone_weight:
+        spec, options = _with_second_head(spec, options, inputs.get("ratings"), train)
     speakers = sorted({*train["speaker_id"], *dev["speaker_id"]})
     model = build_model(spec, inputs.get("encoder"), params["seed"])
     write = history_file(out / "history.jsonl")
@@ -91,6 +93,17 @@ def _train(
     (out / "history.jsonl").write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
 
 
+def _with_second_head(
+    spec: ModelSpec, options: FitOptions, ratings: Path | None, train: pd.DataFrame
+) -> tuple[ModelSpec, FitOptions]:
+    """The model with a head for the tone; without one where there is nothing that it could learn, and a remark."""
+    if ratings is not None and bool(_tones(ratings, train).isfinite().any()):
+        return replace(spec, options={**spec.options, "tone": True}), options
+    remark = "no second head: no clip that the model learnt from is rated for a tone"
+    _log.warning("%s", remark)
+    return replace(spec, remark=remark), replace(options, tone_weight=0.0)
+
+
 def _start_from(inputs: Mapping[str, Path], model: torch.nn.Module, spec: ModelSpec, speakers: Sequence[str]) -> None:
     """Give a model the weights of an earlier one, unless that one has learnt from speakers who now test it."""
     earlier, its = load_model(inputs["start"])
@@ -102,10 +115,14 @@ def _start_from(inputs: Mapping[str, Path], model: torch.nn.Module, spec: ModelS
             f"training: the champion has learnt from {', '.join(strangers[:5])}, who do not train today: "
             "its results on them would mean nothing; set nights.start to encoder"
         )
+    other = BadInput("training: the champion is another network: set nights.start to encoder")
     try:
-        model.load_state_dict(earlier.state_dict())
+        differing = model.load_state_dict(earlier.state_dict(), strict=False)
     except RuntimeError as error:
-        raise BadInput("training: the champion is another network: set nights.start to encoder") from error
+        raise other from error
+    # the second head comes with the first ratings, and begins anew then
+    if any(not name.startswith("tone_head.") for name in [*differing.missing_keys, *differing.unexpected_keys]):
+        raise other
 
 
 def _examples(
@@ -118,8 +135,6 @@ def _examples(
             raise BadInput("training: soft_weight is set, but this corpus has no raters' votes: set it to 0")
         found = replace(found, soft=torch.tensor([vote_shares(votes, labels) for votes in rows["votes"]]))
     if options.tone_weight:
-        if "ratings" not in inputs:
-            raise BadInput("training: tone_weight is set, but no tone of this corpus is rated: set it to 0")
         found = replace(found, tone=_tones(inputs["ratings"], rows))
     return found
 

@@ -120,8 +120,9 @@ def predict_waveform(
 
     Returns:
         {"label": the most probable one, "probabilities": {label: probability}, "duration_s": of the clip,
-        "timeline": [{"start_s", "end_s", "label", "probabilities"}]}. For audio longer than a window the timeline has
-        every window, and the clip's probabilities are their mean, weighted by their durations; else it is empty.
+        "timeline": [{"start_s", "end_s", "label", "probabilities"}]}, and where the model has a second head "tone", on
+        the scale of the ratings that it learnt from. For audio longer than a window the timeline has every window, and
+        the clip's probabilities and tone are their mean, weighted by their durations; else it is empty.
 
     Raises:
         BadInput: There are no samples, or one is not a number.
@@ -197,17 +198,18 @@ def _predict(
 ) -> list[dict[str, Any]]:
     spans = [windows.spans(len(clip), spec.sample_rate_hz) for clip in clips]
     pieces = [clip[a:b] for clip, cut in zip(clips, spans, strict=True) for a, b in cut]
-    probabilities = iter(_classify(model, pieces))
+    outputs = iter(_classify(model, pieces))
     return [
-        _result(spec, cut, np.stack([next(probabilities) for _ in cut]), len(clip))
+        _result(spec, cut, np.stack([next(outputs) for _ in cut]), len(clip))
         for clip, cut in zip(clips, spans, strict=True)
     ]
 
 
 @torch.inference_mode()
 def _classify(model: nn.Module, pieces: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Probabilities [pieces, classes], in batches of pieces of similar length."""
-    model.eval()
+    """Probabilities [pieces, classes], in batches of pieces of similar length; a tone is one more column."""
+    own: Any = model.eval()
+    with_tone = getattr(own, "tone_head", None) is not None
     place = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
     found: dict[int, NDArray[np.float64]] = {}
     for batch in prediction_batches([len(piece) for piece in pieces], _BATCH_SECONDS):
@@ -215,27 +217,31 @@ def _classify(model: nn.Module, pieces: Sequence[NDArray[np.float32]]) -> NDArra
         waveforms = torch.zeros(len(batch), int(lengths.max()))
         for row, i in enumerate(batch):
             waveforms[row, : len(pieces[i])] = torch.from_numpy(pieces[i])
-        logits = model(waveforms.to(place), lengths.to(place))
-        found |= dict(zip(batch, logits.double().softmax(dim=1).cpu().numpy(), strict=True))
+        given = (waveforms.to(place), lengths.to(place))
+        logits, *tone = own.forward_with_tone(*given) if with_tone else (own(*given),)
+        columns = [logits.double().softmax(dim=1), *(each.double()[:, None] for each in tone)]
+        found |= dict(zip(batch, torch.cat(columns, dim=1).cpu().numpy(), strict=True))
     return np.array([found[i] for i in range(len(pieces))])
 
 
 def _result(
-    spec: ModelSpec, spans: Sequence[tuple[int, int]], probabilities: NDArray[np.float64], samples: int
+    spec: ModelSpec, spans: Sequence[tuple[int, int]], outputs: NDArray[np.float64], samples: int
 ) -> dict[str, Any]:
     rate = spec.sample_rate_hz
     durations = np.array([b - a for a, b in spans], dtype=np.float64)
     timeline = [
         {"start_s": a / rate, "end_s": b / rate, **_labelled(spec, row)}
-        for (a, b), row in zip(spans, probabilities, strict=True)
+        for (a, b), row in zip(spans, outputs, strict=True)
     ]
     return {
-        **_labelled(spec, durations @ probabilities / durations.sum()),
+        **_labelled(spec, durations @ outputs / durations.sum()),
         "duration_s": samples / rate,
         "timeline": timeline if len(timeline) > 1 else [],
     }
 
 
-def _labelled(spec: ModelSpec, probabilities: NDArray[np.float64]) -> dict[str, Any]:
-    by_label = dict(zip(spec.labels, probabilities.tolist(), strict=True))
-    return {"label": max(by_label, key=by_label.__getitem__), "probabilities": by_label}
+def _labelled(spec: ModelSpec, outputs: NDArray[np.float64]) -> dict[str, Any]:
+    probabilities, tone = outputs[: len(spec.labels)].tolist(), outputs[len(spec.labels) :].tolist()
+    by_label = dict(zip(spec.labels, probabilities, strict=True))
+    said = {"label": max(by_label, key=by_label.__getitem__), "probabilities": by_label}
+    return said | ({"tone": tone[0]} if tone else {})

@@ -41,7 +41,9 @@ class ModelSpec:
         labels: Canonical emotions in the order of the model's outputs.
         sample_rate_hz: Of the waveforms that it takes.
         title: What to call it in tables and figures.
-        note: What a reader must know of it, for instance that it is randomly initialised; may be empty.
+        note: What a reader must know of it, for instance that it is randomly initialised; may be empty. A model with a
+            note gets no verdict.
+        remark: What else came out differently than it was asked for; may be empty.
     """
 
     architecture: str
@@ -50,6 +52,7 @@ class ModelSpec:
     sample_rate_hz: int = 16_000
     title: str = ""
     note: str = ""
+    remark: str = ""
 
 
 def build_model(spec: ModelSpec, encoder_folder: Path | None = None, seed: int = 0) -> nn.Module:
@@ -83,6 +86,7 @@ def save_model(folder: Path, model: nn.Module, spec: ModelSpec) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / _WEIGHTS)
     described = asdict(replace(spec, options=model.describe()))  # type: ignore[operator]
+    described = {name: value for name, value in described.items() if name != "remark" or value}
     partial = folder / f"{_SPEC}.partial"
     partial.write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
     partial.rename(folder / _SPEC)

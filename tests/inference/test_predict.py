@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 import soxr
+import torch
 
 from ser_tasks.audio.packed import PackedAudio, write_packed
 from ser_tasks.builds.predict_folder import predictions_table, timeline_table, write_predictions
@@ -117,6 +118,26 @@ def test_long_audio_has_a_timeline_and_its_mean_weighted_by_duration() -> None:
         expected += len(piece) * np.array(list(part["probabilities"].values()))
     np.testing.assert_allclose(list(result["probabilities"].values()), expected / len(samples), atol=1e-6)
     assert result["label"] == SPEC.labels[int(expected.argmax())]
+
+
+def test_a_second_heads_tone_is_in_every_result(tmp_path: Path) -> None:
+    spec = ModelSpec("cnn", {"channels": [8, 8, 8, 8], "tone": True}, SPEC.labels)
+    model: Any = build_model(spec)
+    short, long = speech(1.0), speech(2.5, 1)
+    logits, tone = model.eval().forward_with_tone(torch.from_numpy(short)[None], torch.tensor([len(short)]))
+    alone = predict_waveform(model, spec, short, 16_000)
+    assert alone["tone"] == pytest.approx(tone.item(), abs=1e-5)
+    assert list(alone["probabilities"].values()) == pytest.approx(logits.softmax(1)[0].tolist(), abs=1e-5)
+    bodies = {"short.wav": as_file(short), "long.wav": as_file(long), "bad.wav": b"x"}
+    rows = predict_folder(model, spec, bodies, bodies.__getitem__, Windows(2.0, 2.0))
+    parts = [part["tone"] for part in rows[1]["timeline"]]
+    assert rows[1]["tone"] == pytest.approx((2.0 * parts[0] + 0.5 * parts[1]) / 2.5, abs=1e-6)
+    written = write_predictions(rows, spec.labels, tmp_path / "out.csv", {})
+    table, timeline = (pd.read_csv(each) for each in written)
+    assert table["tone"].tolist()[:2] == pytest.approx([alone["tone"], rows[1]["tone"]], abs=1e-3)
+    assert table["tone"].isna().tolist() == [False, False, True]
+    assert timeline["tone"].tolist() == pytest.approx(parts, abs=1e-6)
+    assert "tone" not in predict_waveform(build_model(SPEC), SPEC, short, 16_000)
 
 
 def test_one_bad_file_stops_no_other_and_is_listed() -> None:
