@@ -179,3 +179,7 @@ def main() -> None:
     except SerError as error:
         err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

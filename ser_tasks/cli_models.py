@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from ser_tasks.artifact import artifact_key, list_files
 from ser_tasks.cli_options import AsJson, CkptDir, DataRoot, SourceDir, err, out
 from ser_tasks.config import RANDOM_ENCODER, EncoderPin, StudyConfig, parse_config
 from ser_tasks.errors import BadInput
+from ser_tasks.plan import SEEDED
+from ser_tasks.processes import is_first, launch
 from ser_tasks.steps import STEPS, network_params
 
 WindowS = Annotated[float, typer.Option("--window_s", "--window-s", help="Longer audio is cut into such windows.")]
@@ -48,60 +51,80 @@ def train(
         Path | None,
         typer.Option(help="CSV of ratings of the configuration's trait: what a second head learns (fit.tone_weight)."),
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="So many train a network together, on a machine with so many GPUs.")
+    ] = 1,
 ) -> None:
     """Train a model on the train speakers, selected on the dev speakers.
 
     Example: `ser train --data_root data --out_dir model --model cnn`
     """
+    if processes > 1 and model not in SEEDED:
+        raise BadInput(f"--processes {processes}: {model} is no network: it trains in one process")
+    if processes > 1 and "RANK" not in os.environ:  # else this is one of them
+        if launch(processes, "ser_tasks.cli", sys.argv[1:]):
+            raise typer.Exit(1)  # what it died of stands above
+        return
     from ser_tasks.checkpoint_store import FolderCheckpoints
     from ser_tasks.local import cache_folder, run_build
 
     study = _study_of(data_root)
-    params: dict[str, Any] = {"labels": study.emotion.labels, "seed": study.seed if seed is None else seed, "note": ""}
-    if model == "cnn":
-        params |= network_params(study, "cnn") | {"title": "CNN on log-mel"}
-    elif model == "wav2vec2":
-        params |= network_params(study, "wav2vec2")
-        title = f"{encoder.name}, fine-tuned" if encoder else "wav2vec2, small, random"
-        params |= {"title": title, "note": "" if encoder else RANDOM_ENCODER}
-    elif model == "baseline":
-        params |= {"title": "log-mel mean and sd + logistic regression"}
-    elif model == "probe" and encoder:
-        params |= {"title": f"{encoder.name} (frozen) + linear probe"}
-    else:
-        raise BadInput(f"--model {model}: there are cnn, wav2vec2, baseline, and probe with --encoder FOLDER")
+    params = _training_params(study, model, encoder, study.seed if seed is None else seed)
     if epochs and "fit" in params:
         params["fit"] |= {"epochs": epochs}
-    if encoder and model == "wav2vec2" and study.wav2vec2.pin.sha256:
-        from ser_tasks.models.encoders import check_encoder
-
-        check_encoder(encoder, study.wav2vec2.pin.sha256)
-    if params["note"]:
+    if params["note"] and is_first():
         err.print(f"no --encoder given: the encoder is {params['note']}")
-    with _temporary() as rows:
-        run_build("rows", {"split": data_root / "split"}, {"rows": "fit"}, rows / "fit")
-        inputs = {"rows": rows / "fit", "audio": data_root / "pack"} | ({"encoder": encoder} if encoder else {})
+    with _temporary() as own:
+        run_build("rows", {"split": data_root / "split"}, {"rows": "fit"}, own / "fit")
+        inputs = {"rows": own / "fit", "audio": data_root / "pack"} | ({"encoder": encoder} if encoder else {})
         if ratings:
-            inputs["ratings"] = _rated(study, ratings, params.get("fit", {}))
+            inputs["ratings"] = _rated(study, ratings, params.get("fit", {}), own / "ratings")
         step, extras = f"train_{model}", {}
         os.environ.setdefault("SER_CACHE_DIR", str(cache_folder()))
         checkpoints = FolderCheckpoints(cache_folder() / "checkpoints" / _training_key(step, inputs, params))
         if STEPS[step].resumable:
             extras = {"checkpoints": checkpoints}
-        run_build(step, inputs, params, out_dir, extras)
+        # of several processes the first one publishes; the others' result is the same, and dropped
+        run_build(step, inputs, params, out_dir if is_first() else own / "model", extras)
+        if not is_first():
+            return
         checkpoints.clear()
     out.print(f"model in {out_dir}; next: ser test --data_root {data_root} --ckpt_dir {out_dir}")
 
 
-def _rated(study: StudyConfig, ratings: Path, fit: Mapping[str, Any]) -> Path:
-    from ser_tasks.local_trait import trait_ratings
+def _training_params(study: StudyConfig, model: str, encoder: Path | None, seed: int) -> dict[str, Any]:
+    """As the steps take them; raises BadInput for an unknown model, or an encoder that is not the pinned one."""
+    params: dict[str, Any] = {"labels": study.emotion.labels, "seed": seed, "note": ""}
+    if model == "cnn":
+        return params | network_params(study, "cnn") | {"title": "CNN on log-mel"}
+    if model == "wav2vec2":
+        if encoder and study.wav2vec2.pin.sha256:
+            from ser_tasks.models.encoders import check_encoder
 
+            check_encoder(encoder, study.wav2vec2.pin.sha256)
+        title = f"{encoder.name}, fine-tuned" if encoder else "wav2vec2, small, random"
+        note = "" if encoder else RANDOM_ENCODER
+        return params | network_params(study, "wav2vec2") | {"title": title, "note": note}
+    if model == "baseline":
+        return params | {"title": "log-mel mean and sd + logistic regression"}
+    if model == "probe" and encoder:
+        return params | {"title": f"{encoder.name} (frozen) + linear probe"}
+    raise BadInput(f"--model {model}: there are cnn, wav2vec2, baseline, and probe with --encoder FOLDER")
+
+
+def _rated(study: StudyConfig, ratings: Path, fit: Mapping[str, Any], target: Path) -> Path:
+    """The step `ratings` on a file, as the training takes it."""
+    from ser_tasks.local import run_build
+
+    if not ratings.is_file():
+        raise BadInput(f"--ratings {ratings} is not a file")
     if study.trait is None or not fit.get("tone_weight"):
         raise BadInput(
             f"--ratings {ratings}: this model has no second head to learn them: set trait and the network's "
             "fit.tone_weight in a configuration, and give it to 'ser split --config'"
         )
-    return trait_ratings(study.trait.name, ratings)
+    run_build("ratings", {"raw": ratings.parent}, {"trait": study.trait.name, "file": ratings.name}, target)
+    return target
 
 
 def _training_key(step: str, inputs: Mapping[str, Path], params: Mapping[str, Any]) -> str:

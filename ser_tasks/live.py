@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks.checkpoint_store import StoreCheckpoints
+from ser_tasks.processes import is_first
 from ser_tasks.store import Store
 from ser_tasks.tracking import stream
 
@@ -28,7 +29,7 @@ def training_under(key: str, *, store: Store, experiment: str, name: str) -> Ite
     The build's `on_epoch` and its checkpoints raise Busy once another run has taken over the lease on the key.
     """
     checkpoints = StoreCheckpoints(store, key)
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first():
         yield {"checkpoints": checkpoints}
         return
     write = history_file(live_folder() / f"{name}-{key[:12]}.jsonl")

@@ -87,7 +87,7 @@ def fit_trait(
     prosody = cached_build("prosody", {"audio": corpus.audio}, {}, {"audio": corpus.audio.name})
     inputs = {"embeddings": corpus.embeddings, "manifest": corpus.scan, "prosody": prosody}
     if labels.ratings:
-        inputs["ratings"] = trait_ratings(trait, labels.ratings)
+        inputs["ratings"] = _ratings(trait, labels.ratings)
     params = {**labels.params(), "name": trait, "corpus": corpus.name, **drawn}
     run_build("trait", inputs, params, folder)
     fit = {
@@ -112,7 +112,7 @@ def transfer_trait(
     """Score another corpus; scores.parquet and metrics.json lie in `target` afterwards. Returns the metrics."""
     inputs = {"trait": folder, "embeddings": corpus.embeddings, "manifest": corpus.scan}
     if labels.ratings:
-        inputs["ratings"] = trait_ratings(trait, labels.ratings)
+        inputs["ratings"] = _ratings(trait, labels.ratings)
     run_build("transfer", inputs, {**labels.params(), "corpus": corpus.name, **drawn}, target)
     return read_json(target / "metrics.json")
 
@@ -131,8 +131,8 @@ def report_trait(trait: str, corpus: Embedded, folder: Path, target: Path, seed:
         run_build("trait_report", inputs, {"synthetic": synthetic}, target)
 
 
-def trait_ratings(trait: str, file: Path) -> Path:
-    """The ratings of a trait in a file, as the step `ratings` gives them. Raises BadInput when there are none."""
+def _ratings(trait: str, file: Path) -> Path:
+    """The ratings of a trait in a file."""
     if not file.is_file():
         raise BadInput(f"--ratings {file} is not a file")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

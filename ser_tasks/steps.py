@@ -10,11 +10,12 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
-from ser_tasks.artifact import Ref
+from ser_tasks.artifact import Ref, artifact_key
 from ser_tasks.config import StudyConfig, Trait, Transfer
 from ser_tasks.data.suites import load_suite
 from ser_tasks.errors import BadInput, Refused, Skipped
 from ser_tasks.plan import SEEDED, Plan, Result, find, read_plan
+from ser_tasks.processes import in_processes, wanted_processes
 from ser_tasks.store import Store
 
 Needs = dict[str, tuple[str, str]]
@@ -49,6 +50,8 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
         store: The object store.
         by: The run that asks, kept with what it builds.
 
+    A training runs in as many processes as SER_TRAIN_PROCESSES says; the first of them is the run that asks.
+
     Returns:
         {"step", "about", "ref", "hit", "built_by", "built_at", "seconds", "spent": {"requests", "added" (bytes)}}.
 
@@ -71,16 +74,21 @@ def run_step(name: str, given: Sequence[Mapping[str, Any]], about: str, store: S
             raise BadInput(
                 f"{name}: needs the result of step {source} about {source_about or 'the study'}, which was not given"
             )
+    params, salt = step.params(plan, about), plan.salts.get(name, "")
     during = None
     if step.resumable:
+        processes = wanted_processes()
+        if processes > 1 and store.manifest(name, artifact_key(name, step.version, params, inputs, salt)) is None:
+            asked = {"name": name, "given": list(given), "about": about, "by": by}
+            return in_processes(processes, "ser_tasks.step_process", asked)
         from ser_tasks.live import training_under
 
         during = partial(
             training_under, store=store, experiment=plan.config.name, name=f"ser-{about.replace('/', '-')}"
         )
     built = store.materialise(
-        name, step.version, step.build, step.params(plan, about), inputs,
-        by=by, salt=plan.salts.get(name, ""), leased=step.leased, during=during,
+        name, step.version, step.build, params, inputs,
+        by=by, salt=salt, leased=step.leased, during=during,
     )  # fmt: skip
     result = {
         "step": name, "about": about, "ref": str(built.ref), "hit": built.hit,
