@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -21,8 +21,19 @@ from ser_tasks.plan import SEEDED
 from ser_tasks.processes import is_first, launch
 from ser_tasks.steps import STEPS, network_params
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ser_tasks.models.files import ModelSpec
+
 WindowS = Annotated[float, typer.Option("--window_s", "--window-s", help="Longer audio is cut into such windows.")]
 HopS = Annotated[float, typer.Option("--hop_s", "--hop-s", help="Seconds from one window's beginning to the next's.")]
+
+OnDevice = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Where to compute; auto: on a GPU where there is one."),
+]
+Target = Annotated[Path | None, typer.Option("--out", help="A .json, .csv or .parquet file; an older one is replaced.")]
 
 encoder_app = typer.Typer(no_args_is_help=True, help="Pretrained speech encoders in the bucket.")
 
@@ -178,21 +189,28 @@ def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> Non
 def predict_wav(
     wav_path: Annotated[Path, typer.Option("--wav_path", "--wav-path", help="An audio file, any rate.")],
     ckpt_dir: CkptDir,
+    target: Target = None,
     window_s: WindowS = 10.0,
     hop_s: HopS = 5.0,
+    device: OnDevice = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Label one clip, with a probability for each emotion, and a timeline when it is longer than a window.
 
     Example: `ser predict_wav --wav_path clip.wav --ckpt_dir model`
     """
+    from ser_tasks.builds.predict_folder import check_format, write_predictions
     from ser_tasks.inference.predict import Windows, predict_file
-    from ser_tasks.models.files import load_model
 
+    if target:
+        check_format(target)
     if not wav_path.is_file():
         raise BadInput(f"--wav_path {wav_path} is not a file")
-    model, spec = load_model(ckpt_dir)
+    model, spec = _model_on(ckpt_dir, device)
     result = predict_file(model, spec, wav_path, Windows(window_s, hop_s))
+    if target:
+        rows = [{"path": str(wav_path), "error": "", **result}]
+        write_predictions(rows, spec.labels, target, {"model": spec.title, "note": spec.note})
     if as_json:
         typer.echo(json.dumps({"path": str(wav_path), **result, "model": spec.title, "note": spec.note}))
         return
@@ -215,9 +233,11 @@ def predict_wav(
 def predict(
     source_dir: SourceDir,
     ckpt_dir: CkptDir,
-    target: Annotated[Path, typer.Option("--out", help="A .json, .csv or .parquet file; an older one is replaced.")],
+    target: Target = None,
     window_s: WindowS = 10.0,
     hop_s: HopS = 5.0,
+    device: OnDevice = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Label every audio file of a folder, archive or prefix in the bucket; files that cannot be used are listed.
 
@@ -228,25 +248,41 @@ def predict(
     from ser_tasks.corpora.source import open_source
     from ser_tasks.inference.predict import Windows, predict_folder
     from ser_tasks.local import local_corpus
-    from ser_tasks.models.files import load_model
 
-    check_format(target)
+    if target:
+        check_format(target)
+    elif not as_json:
+        raise BadInput("predict: say where the results go: --out FILE (.json, .csv, .parquet), or --json for stdout")
     source = open_source(local_corpus(source_dir))
     names = [file.path for file in source.files if file.path.lower().endswith(AUDIO)]
     if not names and not source.problems:
         raise BadInput(f"--source_dir {source_dir}: no audio in it: looked for {', '.join(AUDIO)}")
-    model, spec = load_model(ckpt_dir)
+    model, spec = _model_on(ckpt_dir, device)
     with err.status(f"labelling {len(names)} files ..."):
         rows = predict_folder(model, spec, names, source.read, Windows(window_s, hop_s))
     rows += [{"path": path, "error": reason} for path, reason in source.problems]
-    written = write_predictions(rows, spec.labels, target, {"model": spec.title, "note": spec.note})
+    about = {"model": spec.title, "note": spec.note}
+    written = write_predictions(rows, spec.labels, target, about) if target else []
     failed = [row for row in rows if row["error"]]
     for row in failed:
         reason = row["error"].removeprefix(f"{row['path']} ")
         err.print(f"{row['path']} {reason}", style="yellow", markup=False, soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps({**about, "predictions": rows}, indent=1))
+        return
     out.print(f"{len(rows) - len(failed)} files labelled, {len(failed)} not: {', '.join(map(str, written))}")
     if spec.note:
         out.print(spec.note)
+
+
+def _model_on(folder: Path, device: str) -> "tuple[nn.Module, ModelSpec]":
+    """A model where it is to compute."""
+    from ser_tasks.models.files import load_model
+    from ser_tasks.training.device import choose_device
+
+    place = choose_device(device)
+    model, spec = load_model(folder)
+    return model.to(place), spec
 
 
 def export(

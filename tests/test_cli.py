@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
+from typer.testing import CliRunner
 
 from ser_tasks.audio.decode import decode
+from ser_tasks.cli import app
 from ser_tasks.corpora.demo import make_demo_corpora
 
 SER = [sys.executable, "-c", "from ser_tasks.cli import main; main()"]
@@ -67,8 +69,10 @@ def test_train_test_and_predict(data_root: Path, few_actors: Path, tmp_path: Pat
     result = ser_json("predict_wav", "--wav_path", clip, "--ckpt_dir", out)
     assert sum(result["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert result["label"] in result["probabilities"]
-    again = ser_json("predict-wav", "--wav-path", clip, "--ckpt-dir", out)
+    written = tmp_path / "clip.json"
+    again = ser_json("predict-wav", "--wav-path", clip, "--ckpt-dir", out, "--device", "cpu", "--out", written)
     assert again == result
+    assert json.loads(written.read_text())["predictions"][0]["probabilities"] == result["probabilities"]
     if model == "cnn":
         _predict_many(out, clip, result, tmp_path)
         _exported_file_agrees(out, clip, result, tmp_path)
@@ -83,6 +87,11 @@ def _predict_many(model: Path, clip: Path, alone: dict[str, Any], tmp_path: Path
     (folder / "broken.wav").write_text("text")
     done = ser("predict", "--source_dir", folder, "--ckpt_dir", model, "--out", tmp_path / "labels.csv")
     assert "2 files labelled, 1 not" in done.stdout
+    (folder / "long.wav").rename(tmp_path / "long.wav")
+    printed = CliRunner().invoke(app, ["predict", "--source_dir", str(folder), "--ckpt_dir", str(model), "--json"])
+    rows = {row["path"]: row for row in json.loads(printed.stdout)["predictions"]}
+    assert rows["deeper/clip.flac"]["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+    assert rows["broken.wav"]["error"]
     assert "broken.wav cannot be decoded: it is a text" in done.stderr
     table = pd.read_csv(tmp_path / "labels.csv").set_index("path")
     label = alone["label"]
@@ -108,6 +117,8 @@ def _exported_file_agrees(model: Path, clip: Path, alone: dict[str, Any], tmp_pa
 def test_predict_refuses_an_unknown_format_before_any_work(tmp_path: Path) -> None:
     done = ser("predict", "--source_dir", tmp_path, "--ckpt_dir", tmp_path, "--out", tmp_path / "x.xlsx", status=1)
     assert ".json, .csv, .parquet" in done.stderr
+    nowhere = CliRunner().invoke(app, ["predict", "--source_dir", str(tmp_path), "--ckpt_dir", str(tmp_path)])
+    assert "--out FILE" in str(nowhere.exception)
 
 
 def test_errors_are_one_line_that_says_the_way_out(tmp_path: Path) -> None:
