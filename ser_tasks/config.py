@@ -162,6 +162,7 @@ class Fit(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: bool = False
+    threads: NonNegativeInt = Field(default=0, description="of the CPU; 0: torch's own choice")
     cache_features: bool = True
     cache_gb: Annotated[float, Field(ge=0)] = 8.0
     checkpoint_epochs: Annotated[int, Field(ge=1)] = 1

@@ -91,8 +91,9 @@ def load_newest(checkpoints: Checkpoints, training: str) -> Checkpoint | None:
             continue
         if checkpoint.training != training:
             raise BadInput(
-                f"{checkpoints.place}: holds checkpoints of a training with other options, clips or weights: "
-                "remove them, or choose another place"
+                f"{checkpoints.place}: holds checkpoints of a training with other options, clips or weights (another "
+                "version of torch or transformers begins with others): remove them, or choose another place; in "
+                "Airflow trigger with rebuild=[<step>], which trains anew under a key of its own"
             )
         return checkpoint
     return None
