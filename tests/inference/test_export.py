@@ -113,3 +113,19 @@ def test_a_file_whose_outputs_are_others_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="outputs of the torchscript file differ by"):
         export_model(model, SPECS["cnn"], tmp_path, "torchscript")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.prove
+@pytest.mark.filterwarnings("ignore")  # exporters warn of their own parts
+@pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
+@pytest.mark.parametrize("name", SPECS)
+def test_outputs_equal_the_models_up_to_the_longest_clip_that_is_promised(
+    name: str, format: Any, tmp_path: Path
+) -> None:
+    model = trained(name)
+    run = load(export_model(model, SPECS[name], tmp_path, format))
+    generator = torch.Generator().manual_seed(4)
+    waveforms, lengths = 0.4 * torch.randn(2, LONGEST, generator=generator).cumsum(1).sin(), [LONGEST, LONGEST - 7_001]
+    with torch.no_grad():
+        found, wanted = (each(waveforms, torch.tensor(lengths)) for each in (run, model))
+    assert torch.allclose(found[0], wanted, atol=1e-4)
