@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -15,6 +16,9 @@ from include.stack.airflow import Airflow
 from include.stack.errors import StackError
 from include.stack.layout import CHECKOUT, Layout, State
 from include.stack.services import BUCKETS, settings
+
+if TYPE_CHECKING:
+    from ser_tasks.config import StudyConfig
 
 DAG_ID = "ser_study"
 _LOG_LINES = 20
@@ -46,12 +50,13 @@ def study_uploads(config: Path, variables: Mapping[str, str]) -> list[Upload]:
 
     Args:
         config: path of a study configuration.
-        variables: CREMA_D, RAVDESS, IEMOCAP (the corpus of that reader) and ENCODER (a folder of weights) override
-            the folders that the configuration names.
+        variables: CREMA_D, RAVDESS, IEMOCAP (the corpus of that reader) and ENCODER (a folder of weights, named as the
+            encoder that the configuration names) override the folders that the configuration names.
 
     Raises:
         BadInput: the configuration has a fault.
-        StackError: the configuration lies outside include/configs, or a folder does not exist.
+        StackError: the configuration lies outside include/configs, a folder does not exist, or ENCODER is none of the
+            configuration's encoders. A probe's own folder may be absent: then the probe takes no part.
     """
     from ser_tasks.config import load_config
     from ser_tasks.encoder_mirror import encoder_prefix
@@ -69,24 +74,40 @@ def study_uploads(config: Path, variables: Mapping[str, str]) -> list[Upload]:
         given = variables.get(variable) or corpus.folder
         if given:
             uploads.append(Upload(_existing(given, f"corpus {name}", variable), f"raw/{name}"))
-    if study.probe and study.probe.folder and not variables.get("ENCODER"):
-        folder = _existing(study.probe.folder, f"encoder {study.probe.encoder}", "ENCODER")
-        uploads.append(Upload(folder, encoder_prefix(study.probe.encoder).rstrip("/")))
+    encoders = {}
+    if study.probe and study.probe.folder and (folder := _absolute(study.probe.folder)).is_dir():
+        encoders[study.probe.encoder] = folder
     if given := variables.get("ENCODER"):
         folder = _existing(given, "encoder", "ENCODER")
-        uploads.append(Upload(folder, encoder_prefix(folder.name).rstrip("/")))
-    return uploads
+        encoders[_encoder_of(folder, study)] = folder
+    return uploads + [Upload(folder, encoder_prefix(name).rstrip("/")) for name, folder in encoders.items()]
+
+
+def _encoder_of(folder: Path, study: "StudyConfig") -> str:
+    """Which of a configuration's encoders a folder of weights holds, by its name: with or without the owner's."""
+    names = [study.wav2vec2.encoder, *([study.probe.encoder] if study.probe else [])]
+    for name in names:
+        if folder.name in (name, name.rpartition("/")[2], name.replace("/", "--")):
+            return name
+    raise StackError(
+        f"encoder {folder}: {study.name} asks for {' and '.join(dict.fromkeys(names))}, and the folder is called "
+        f"{folder.name}: rename it, or name it in the configuration (wav2vec2.encoder)"
+    )
 
 
 def _existing(text: str, what: str, variable: str) -> Path:
-    folder = Path(text).expanduser()
-    # A configuration's own folders are written relative to the checkout.
-    folder = (folder if folder.is_absolute() else CHECKOUT / folder).resolve()
+    folder = _absolute(text)
     if not folder.is_dir() and folder.suffix.lower() not in (".zip", ".tar"):
         raise StackError(f"{what}: {folder} is no folder, .zip or .tar: give another one as {variable}=<folder>")
     if not folder.exists():
         raise StackError(f"{what}: {folder} does not exist: give another one as {variable}=<folder>")
     return folder
+
+
+def _absolute(text: str) -> Path:
+    """A folder; a configuration's own are written relative to the checkout."""
+    folder = Path(text).expanduser()
+    return (folder if folder.is_absolute() else CHECKOUT / folder).resolve()
 
 
 def run_study(config: str, uploads: list[Upload], layout: Layout, state: State, out: Console) -> bool:
