@@ -62,9 +62,9 @@ class Nights:
     def read(self, key: str) -> Any:
         return json.loads(self.client.get_object(Bucket="ser", Key=key)["Body"].read())
 
-    def start(self) -> str:
+    def start(self, **conf: str) -> str:
         run_id = f"night_{time.time_ns()}"
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": {}}
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
         self.airflow.call("POST", f"dags/{DAG}/dagRuns", json=body)
         return run_id
 
@@ -75,9 +75,9 @@ class Nights:
             time.sleep(0.5)
         return run
 
-    def night(self, what: str) -> dict[str, Any]:
+    def night(self, what: str, **conf: str) -> dict[str, Any]:
         """Run a night; gives its state, note, tasks (id and index to state), object and seconds of work."""
-        return self.outcome(self.start(), what)
+        return self.outcome(self.start(**conf), what)
 
     def outcome(self, run_id: str, what: str) -> dict[str, Any]:
         run = self.wait(run_id)
@@ -390,6 +390,32 @@ def test_approved_and_rolled_back_the_next_nights_gate_compares_with_the_champio
     assert gate["inputs"]["challenger"] == registry.tags_of(WAV2VEC2, newest + 1)["ser.artifact"]
     assert registry.tags_of(WAV2VEC2, newest)[registry.GATE] == "first"
     assert registry.tags_of(WAV2VEC2, newest + 1)[registry.GATE] in ("pass", "fail", "undecided")
+
+
+@pytest.mark.prove
+def test_votes_for_emotions_make_targets_and_a_new_evaluation_and_networks_start_from_the_champion(
+    nights: Nights,
+) -> None:
+    review = Review(nights.airflow, nights.layout, nights.state, WAV2VEC2)
+    if registry.CHAMPION not in review.aliases():
+        assert review.ended(review.start(action="promote", version=1)) == "promoted"
+    champion = registry.tags_of(WAV2VEC2, review.aliases()[registry.CHAMPION])["ser.artifact"]
+    before = nights.night("nothing; another configuration: majority, from the champion", config="nights_heard")
+    assert before["night"]["outcome"] == "trained"
+    assert (
+        manifest_of(nights, nights.record(before["run_id"]), "train_wav2vec2", "wav2vec2")["inputs"]["start"]
+        == champion
+    )
+    heard = [f"{clip},v{n},emotion,sad,,2026-01-09T00:00:00Z,test\n" for clip in nights.clips[::36] for n in range(20)]
+    nights.drop("heard.csv", HEAD + "".join(heard))
+    found = nights.night("20 votes for an emotion on a clip of every speaker", config="nights_heard")
+    assert found["night"]["outcome"] == "trained"
+    assert {CNN, WAV2VEC2} <= new_versions(found)
+    assert found["night"]["evaluation"] != before["night"]["evaluation"]
+    manifest = manifest_of(nights, nights.record(found["run_id"]), "train_wav2vec2", "wav2vec2")
+    assert manifest["inputs"]["start"] == champion
+    same = nights.night("the same votes, where the corpus's own emotions are the targets")
+    assert same["night"]["outcome"] == "skipped"
 
 
 @pytest.mark.prove
