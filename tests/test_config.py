@@ -15,7 +15,7 @@ from ser_tasks.training.fit import FitOptions
 
 def test_every_shipped_configuration_is_valid() -> None:
     names = sorted(path.stem for path in configs_folder().glob("*.yaml"))
-    assert names == ["crema_d", "demo", "ravdess"]
+    assert names == ["crema_d", "demo", "ravdess", "ravdess_whisper"]
     for name in names:
         assert load_config(name).name == name
 
@@ -26,7 +26,7 @@ def test_an_unknown_key_and_a_value_out_of_range_are_named_with_their_place() ->
 
 
 def test_a_missing_configuration_names_those_that_are_there() -> None:
-    with pytest.raises(BadInput, match="there are: crema_d, demo, ravdess"):
+    with pytest.raises(BadInput, match="there are: crema_d, demo, ravdess, ravdess_whisper"):
         load_config("demoo")
 
 
