@@ -336,7 +336,8 @@ def _split(folder: Path, train_corpus: str) -> Path:
         "remarks": ["ravdess/test has 4 speaker(s): intervals over so few mean little"],
     }
     _put(folder / "audit.json", {"leaks": [], "report": report})
-    protocol = {"policy": "hash", "description": "hold-out by hash", "speaker_dependent": False, "taint": ""}
+    protocol = {"policy": "hash", "description": "hold-out by hash", "speaker_dependent": False, "taint": "",
+                "evaluation": "e1" * 32}  # fmt: skip
     _put(folder / "protocol.json", protocol)
     reason = "emotion surprised is not among the study's labels"
     left = {"utterance_id": ["r1", "r2"], "corpus": ["ravdess", "ravdess"], "reason": [reason, reason]}
