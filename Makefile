@@ -51,10 +51,10 @@ check: setup-dev  ## format, lint, types, import contracts
 	@.venv/bin/lint-imports
 
 test: setup-dev  ## what a change must pass
-	@$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not prove and not gpu and not bench"
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not prove and not gpu and not bench"
 
 prove: setup-dev  ## the long proofs
-	@$(PY) -m pytest -m prove
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m prove
 
 bench: setup-dev  ## the benchmarks; NAME=<name> runs one
 	@for file in tests/benchmarks/$(or $(NAME),[a-z]*).py; do \

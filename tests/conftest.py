@@ -29,6 +29,8 @@ TEST_PORTS = {
 }
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 """Of the processes that share the test files: each has servers of its own, which must not look for the same ports."""
+os.environ.pop("COLUMNS", None)
+"""Set for those processes as the width of a terminal: tables would be cut to it."""
 SHARED_CORPORA = Path(os.environ.get("SER_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 
 

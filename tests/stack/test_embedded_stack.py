@@ -20,14 +20,15 @@ from include.stack import drive, health, objects, ports, processes, supervise
 from include.stack.airflow import Airflow
 from include.stack.layout import Layout, State
 
+# Away from those of tests/conftest.py and the ports 10,000 above them, which another process may be taking meanwhile.
 PREFERRED = {
-    "airflow": 28080,
-    "mlflow": 25000,
-    "s3": 28333,
-    "s3_master": 29333,
-    "s3_volume": 29340,
-    "s3_filer": 28888,
-    "s3_admin": 29350,
+    "airflow": 22080,
+    "mlflow": 22000,
+    "s3": 22333,
+    "s3_master": 23333,
+    "s3_volume": 23340,
+    "s3_filer": 22888,
+    "s3_admin": 23350,
 }
 
 # A study in small: mapped tasks, a detached child that outlives its task, a report in the store and a run record.
@@ -73,6 +74,15 @@ def toy():
 
 toy()
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_environment() -> Iterator[None]:
+    """What a study's end leaves in the environment is not for other modules."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
