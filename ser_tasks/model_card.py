@@ -197,7 +197,7 @@ def _data(card: Card) -> list[str]:
 
 
 def _links(card: Card) -> list[str]:
-    return [f"[{name}]({address})" for name, address in card.links.items() if address]
+    return [" · ".join(f"[{name}]({address})" for name, address in card.links.items() if address)]
 
 
 def _estimate(estimate: Mapping[str, float]) -> str:
