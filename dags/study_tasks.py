@@ -11,7 +11,8 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_curren
 
 from dags.links import SHOWN, link
 from ser_tasks.errors import BadInput, Busy, Refused, Skipped
-from ser_tasks.steps import STEPS, describe, run_step
+from ser_tasks.running import describe, run_step
+from ser_tasks.steps import STEPS
 
 DEFAULTS = {
     "retries": 2,

@@ -43,7 +43,7 @@ class StoreCheckpoints:
         Raises:
             Busy: Another run has taken over the lease on the key: it is the one that writes here now.
         """
-        self.store.check_lease(self.key)
+        self.store.leases.check(self.key)
         with tempfile.TemporaryDirectory(prefix="ser-checkpoint-", dir=self.scratch) as folder:
             write(Path(folder))
             files = list_files(Path(folder))

@@ -16,8 +16,10 @@ from ser_tasks.artifact import Ref
 from ser_tasks.config import StudyConfig
 from ser_tasks.corpora.readers import load_description
 from ser_tasks.errors import BadInput
+from ser_tasks.materialise import materialise
 from ser_tasks.plan import Plan, find, read_plan
-from ser_tasks.steps import STEPS, run_step
+from ser_tasks.running import run_step
+from ser_tasks.steps import STEPS
 from ser_tasks.store import Store
 
 JUDGES = ("gate", "test")
@@ -44,7 +46,7 @@ def manifests(config: StudyConfig, raw: Mapping[str, str], store: Store, by: str
         description = load_description(config.corpora[corpus].reader)
         plan = Plan(config, {corpus: description}, {}, [], [], {})
         inputs = {"raw": Ref.parse(ref)}
-        built = store.materialise("scan", step.version, step.build, step.params(plan, corpus), inputs, by=by)
+        built = materialise(store, "scan", step.version, step.build, step.params(plan, corpus), inputs, by=by)
         found.append(pd.read_parquet(store.cached(built.ref) / "manifest.parquet", columns=columns))
     return pd.concat(found, ignore_index=True)
 

@@ -15,7 +15,7 @@ from ser_tasks.tracking import stream
 
 @contextmanager
 def training_under(key: str, *, store: Store, experiment: str, name: str) -> Iterator[dict[str, Any]]:
-    """What a training's build is given besides inputs and parameters; see `During` in `ser_tasks.store`.
+    """What a training's build is given besides inputs and parameters; see `During` in `ser_tasks.materialise`.
 
     Checkpoints lie in the store under the key, so that a retry on any machine goes on, and are deleted when the block
     ends well: the model is published then. Epochs go to a file and to MLflow, from the first of several processes.
@@ -36,7 +36,7 @@ def training_under(key: str, *, store: Store, experiment: str, name: str) -> Ite
     with stream(experiment, name, key) as log:
 
         def on_epoch(epoch: Mapping[str, Any]) -> None:
-            store.check_lease(key)  # between checkpoints too
+            store.leases.check(key)  # between checkpoints too
             write(epoch)
             log(epoch)
 

@@ -11,7 +11,8 @@ from typing import Any
 from ser_tasks.artifact import artifact_key
 from ser_tasks.cache import hold, make_room
 from ser_tasks.errors import BadInput
-from ser_tasks.steps import STEPS, imported
+from ser_tasks.materialise import imported
+from ser_tasks.steps import STEPS
 
 
 def cache_folder() -> Path:

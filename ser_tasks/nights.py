@@ -19,8 +19,9 @@ from ser_tasks.annotations.version import current
 from ser_tasks.artifact import Ref, artifact_key, content_digest, list_files
 from ser_tasks.config import load_config
 from ser_tasks.dataset import Dataset, todays_dataset
+from ser_tasks.objects import Spent
 from ser_tasks.plan import find, read_plan
-from ser_tasks.store import Spent, Store
+from ser_tasks.store import Store
 
 NIGHTS = "nights/"
 """One JSON object a night, `nights/<run>.json`: what the page draws."""

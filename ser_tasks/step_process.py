@@ -1,6 +1,6 @@
 """One of several processes that run a step together: `torchrun ... -m ser_tasks.step_process FOLDER`.
 
-The first looks the key up, holds the lease and publishes, the others take part in its build: see `Store.materialise`.
+The first looks the key up, holds the lease and publishes, the others take part in its build: see `materialise`.
 """
 
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ser_tasks.errors import SerError
 from ser_tasks.processes import answer, asked_of, is_first
-from ser_tasks.steps import run_step
+from ser_tasks.running import run_step
 from ser_tasks.store import Store
 
 

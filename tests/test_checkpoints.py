@@ -70,7 +70,7 @@ def test_killed_at_any_moment_the_rerun_ends_with_the_same_bits(store: Store, tm
 
 
 def test_a_second_run_does_not_train_the_same_key(store: Store) -> None:
-    with store.lease(artifact_key("train", 1, {"name": "one"}, {}), "first"):
+    with store.leases.hold(artifact_key("train", 1, {"name": "one"}, {}), "first"):
         _, error, trained = train("one")
     assert error.startswith("Busy")
     assert "first is building" in error

@@ -17,8 +17,9 @@ from ser_tasks.config import StudyConfig, load_config
 from ser_tasks.dataset import traits_read
 from ser_tasks.keeping.collect import take_inventory
 from ser_tasks.keeping.reach import reach
+from ser_tasks.objects import Spent
 from ser_tasks.report.nights_page import render_nights
-from ser_tasks.store import Spent, Store
+from ser_tasks.store import Store
 
 BY = "ser_nightly_retrain/one"
 CONFIG = str(CHECKOUT / "tests" / "configs" / "nights.yaml")

@@ -15,7 +15,7 @@ from include.stack.objects import upload_folder
 from ser_tasks import promotion, registry
 from ser_tasks.corpora.demo import make_demo_corpora
 from ser_tasks.records import plan_study, register
-from ser_tasks.steps import run_step
+from ser_tasks.running import run_step
 from ser_tasks.store import Store
 
 CORPORA = ("demo_crema_d", "demo_ravdess")

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-import ser_tasks.store as store_module
+import ser_tasks.leases as leases_module
 from include.stack.objects import s3_client
 from ser_tasks.artifact import Ref, artifact_key, content_digest
 from ser_tasks.errors import BadInput, Busy, Damaged
 from ser_tasks.live import training_under
+from ser_tasks.materialise import materialise
 from ser_tasks.store import Store
 
 BUILD = "tests.test_store:build_text"
@@ -136,27 +137,27 @@ def test_a_manifest_cannot_write_outside_its_folder(store: Store, tmp_path: Path
 
 
 def test_a_hit_imports_nothing_of_the_steps_room(store: Store) -> None:
-    store.materialise("kind", 1, BUILD, {"text": "x"}, {}, by="first")
-    again = store.materialise("kind", 1, "no.such.module:build", {"text": "x"}, {}, by="second")
+    materialise(store, "kind", 1, BUILD, {"text": "x"}, {}, by="first")
+    again = materialise(store, "kind", 1, "no.such.module:build", {"text": "x"}, {}, by="second")
     assert again.hit
     assert again.built_by == "first"
 
 
 def test_version_parameters_inputs_and_salt_make_other_keys(store: Store) -> None:
-    first = store.materialise("kind", 1, BUILD, {"text": "x"}, {}, by="t").ref
-    assert not store.materialise("kind", 2, BUILD, {"text": "x"}, {}, by="t").hit
-    assert not store.materialise("kind", 1, BUILD, {"text": "y"}, {}, by="t").hit
-    assert not store.materialise("kind", 1, BUILD, {"text": "x"}, {"in": first}, by="t").hit
-    assert not store.materialise("kind", 1, BUILD, {"text": "x"}, {}, by="t", salt="run").hit
+    first = materialise(store, "kind", 1, BUILD, {"text": "x"}, {}, by="t").ref
+    assert not materialise(store, "kind", 2, BUILD, {"text": "x"}, {}, by="t").hit
+    assert not materialise(store, "kind", 1, BUILD, {"text": "y"}, {}, by="t").hit
+    assert not materialise(store, "kind", 1, BUILD, {"text": "x"}, {"in": first}, by="t").hit
+    assert not materialise(store, "kind", 1, BUILD, {"text": "x"}, {}, by="t", salt="run").hit
 
 
 def test_an_unchanged_output_stops_a_rebuild_downstream(store: Store) -> None:
-    first = store.materialise("kind", 1, BUILD, {"text": "x"}, {}, by="t").ref
-    after = store.materialise("after", 1, BUILD, {"text": "z"}, {"in": first}, by="t").ref
-    rebuilt = store.materialise("kind", 2, BUILD, {"text": "x"}, {}, by="t").ref
+    first = materialise(store, "kind", 1, BUILD, {"text": "x"}, {}, by="t").ref
+    after = materialise(store, "after", 1, BUILD, {"text": "z"}, {"in": first}, by="t").ref
+    rebuilt = materialise(store, "kind", 2, BUILD, {"text": "x"}, {}, by="t").ref
     assert rebuilt.key != first.key
     assert rebuilt.digest == first.digest
-    again = store.materialise("after", 1, BUILD, {"text": "z"}, {"in": rebuilt}, by="t")
+    again = materialise(store, "after", 1, BUILD, {"text": "z"}, {"in": rebuilt}, by="t")
     assert again.hit
     assert again.ref == after
 
@@ -165,15 +166,19 @@ def test_a_lease_keeps_others_out_while_it_lives_and_not_longer(
     make_store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = make_store(), make_store()
-    with one.lease("k" * 64, "first"), pytest.raises(Busy, match="first is building"), other.lease("k" * 64, "second"):
+    with (
+        one.leases.hold("k" * 64, "first"),
+        pytest.raises(Busy, match="first is building"),
+        other.leases.hold("k" * 64, "second"),
+    ):
         pass
-    with other.lease("k" * 64, "second"):
+    with other.leases.hold("k" * 64, "second"):
         pass
-    long_ago = datetime.now(UTC) - timedelta(seconds=store_module.LEASE_EXPIRES_S + 1)
+    long_ago = datetime.now(UTC) - timedelta(seconds=leases_module.LEASE_EXPIRES_S + 1)
     one.put(
         f"leases/{'d' * 64}.json", f'{{"owner": "dead", "token": "t", "heartbeat": "{long_ago.isoformat()}"}}'.encode()
     )
-    with other.lease("d" * 64, "second"), pytest.raises(Busy), one.lease("d" * 64, "third"):
+    with other.leases.hold("d" * 64, "second"), pytest.raises(Busy), one.leases.hold("d" * 64, "third"):
         pass
 
 
@@ -193,8 +198,8 @@ def out_of_reach(store: Store) -> Iterator[None]:
 
 @pytest.fixture
 def quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "HEARTBEAT_S", 0.1)
-    monkeypatch.setattr(store_module, "LEASE_EXPIRES_S", 1.0)
+    monkeypatch.setattr(leases_module, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(leases_module, "LEASE_EXPIRES_S", 1.0)
 
 
 def impatient(store: Store, parts: Any) -> Store:
@@ -206,13 +211,13 @@ def test_a_lease_outlives_a_store_that_was_out_of_reach(
     store: Store, parts: Any, quick_leases: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, holder = "k" * 64, impatient(store, parts)
-    with holder.lease(key, "first"):
+    with holder.leases.hold(key, "first"):
         with out_of_reach(holder):
             time.sleep(1.5)
         time.sleep(1.2)
-        with pytest.raises(Busy, match="first is building"), store.lease(key, "second"):
+        with pytest.raises(Busy, match="first is building"), store.leases.hold(key, "second"):
             pass
-        holder.check_lease(key)
+        holder.leases.check(key)
     assert "was not renewed" in caplog.text
     assert store.get(f"leases/{key}.json") is None
 
@@ -222,11 +227,11 @@ def test_who_lost_a_lease_learns_it_and_writes_no_more_checkpoints(
 ) -> None:
     monkeypatch.setenv("SER_LIVE_DIR", str(tmp_path))
     key, holder = "k" * 64, impatient(store, parts)
-    with holder.lease(key, "first"), training_under(key, store=holder, experiment="none", name="cnn") as given:
+    with holder.leases.hold(key, "first"), training_under(key, store=holder, experiment="none", name="cnn") as given:
         given["on_epoch"]({"epoch": 1})
         with out_of_reach(holder):
             time.sleep(1.2)
-            other = store.lease(key, "second")
+            other = store.leases.hold(key, "second")
             other.__enter__()
         time.sleep(0.3)
         with pytest.raises(Busy, match="lost to second"):
@@ -274,7 +279,7 @@ def test_a_reference_that_is_none_is_refused() -> None:
 
 
 def _materialise_in_process(queue: Any) -> None:
-    queue.put(str(Store.from_env().materialise("kind", 1, BUILD, {"text": "same"}, {}, by="p").ref))
+    queue.put(str(materialise(Store.from_env(), "kind", 1, BUILD, {"text": "same"}, {}, by="p").ref))
 
 
 def test_two_processes_that_build_one_key_agree(store: Store) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 
 from ser_tasks.errors import BadInput, Damaged
 from ser_tasks.keeping.reach import Inventory, Object, Sweep, blobs_of, refs_in, sweep
-from ser_tasks.store import LEASE_EXPIRES_S, TRANSFERS, TRASH, Store
+from ser_tasks.leases import LEASE_EXPIRES_S
+from ser_tasks.objects import TRANSFERS, TRASH
+from ser_tasks.store import Store
 
 OLDER_THAN = timedelta(days=30)
 IN_TRASH = timedelta(days=7)
@@ -54,7 +56,7 @@ def collect(store: Store, by: str, older_than: timedelta = OLDER_THAN, trash: ti
         Busy: Another collection is going on.
         BadInput, Damaged: As `find`.
     """
-    with store.lease(LEASE, by):
+    with store.leases.hold(LEASE, by):
         inventory, found = find(store, older_than, trash)
         carry_out(store, found)
     return summary(inventory, found)

@@ -10,7 +10,8 @@ from typing import Any
 from ser_tasks.artifact import content_digest
 from ser_tasks.errors import Damaged
 from ser_tasks.keeping.collect import listed, parsed
-from ser_tasks.store import TRANSFERS, Store
+from ser_tasks.objects import TRANSFERS
+from ser_tasks.store import Store
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ser_tasks.corpora.demo import make_demo_corpora
 from ser_tasks.errors import BadInput
 from ser_tasks.models.files import ModelSpec, build_model, save_model
 from ser_tasks.plan import make_plan
-from ser_tasks.steps import run_step
+from ser_tasks.running import run_step
 from ser_tasks.store import Store
 
 HEAD = "utterance_id,annotator_id,trait,rating,scale,created_at\n"

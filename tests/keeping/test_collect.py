@@ -24,8 +24,9 @@ from ser_tasks.errors import BadInput, Busy, Damaged
 from ser_tasks.keeping.collect import collect, find
 from ser_tasks.keeping.usage import usage
 from ser_tasks.keeping.verify import verify
+from ser_tasks.objects import TRASH
 from ser_tasks.plan import accept, accepted_before
-from ser_tasks.store import TRASH, Store
+from ser_tasks.store import Store
 
 NOW = timedelta(0)
 RATED = "utterance_id,annotator_id,trait,rating,scale,created_at,source\n"
@@ -88,7 +89,7 @@ def test_what_runs_pointers_versions_leases_and_inputs_need_stays_and_the_rest_g
     client.create_model_version(name, "s3://mlflow/none", tags={"ser.artifact": str(held["version"])})
     upload = store.client.create_multipart_upload(Bucket=store.bucket, Key="blobs/sha256/half")["UploadId"]
     loose_blob = own_blob(store, loose)
-    with store.lease("0" * 64, "ser_study/lease"):
+    with store.leases.hold("0" * 64, "ser_study/lease"):
         told = gc(store)
         assert told["to_trash"]["objects"] == 2  # its manifest, and the one blob that is only its own
         assert told["uploads_aborted"] == 1
@@ -260,7 +261,7 @@ def test_a_run_gets_back_what_it_had_found_before_it_was_collected(store: Store,
 def test_checkpoints_stay_while_their_training_lives(store: Store, tmp_path: Path) -> None:
     key = artifact_key("train_cnn", 1, {}, {})
     StoreCheckpoints(store, key).save(1, lambda folder: (folder / "w").write_text("weights") and None)
-    with store.lease(key, "ser_study/training"):
+    with store.leases.hold(key, "ser_study/training"):
         gc(store)
         assert len(keys(store, "checkpoints/")) == len(keys(store, "blobs/")) == 1
     gc(store)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ser_tasks.keeping.collect import collect
-from ser_tasks.store import TRASH, Store
+from ser_tasks.objects import TRASH
+from ser_tasks.store import Store
 from tests.keeping.histories import History, histories
 from tests.keeping.memory_s3 import MemoryS3
 

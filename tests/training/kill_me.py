@@ -19,6 +19,7 @@ import torch
 from ser_tasks.audio.packed import PackedAudio, write_packed
 from ser_tasks.checkpoint_store import StoreCheckpoints
 from ser_tasks.errors import SerError
+from ser_tasks.materialise import materialise
 from ser_tasks.models.cnn import Cnn
 from ser_tasks.models.files import ModelSpec, build_model, save_model
 from ser_tasks.store import Store
@@ -126,8 +127,8 @@ def run(name: str, when: str, env: Mapping[str, str], answer: Any) -> None:
     countdown.start(when)
     store = MortalStore.from_env()
     try:
-        built = store.materialise(
-            "train", 1, "tests.training.kill_me:build", {"name": name}, {},
+        built = materialise(
+            store, "train", 1, "tests.training.kill_me:build", {"name": name}, {},
             by="test", leased=True, during=lambda key: during(key, store),
         )  # fmt: skip
         answer.put((str(built.ref), trained))

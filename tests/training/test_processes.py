@@ -16,7 +16,7 @@ from ser_tasks.corpora.demo import make_demo_corpora
 from ser_tasks.errors import BadInput
 from ser_tasks.plan import make_plan
 from ser_tasks.processes import wanted_processes
-from ser_tasks.steps import run_step
+from ser_tasks.running import run_step
 from ser_tasks.store import Store
 from tests.training.together import SPECS, train
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks.live import training_under
+from ser_tasks.materialise import materialise
 from ser_tasks.models.files import ModelSpec, build_model, save_model
 from ser_tasks.store import Store
 from ser_tasks.training.fit import fit
@@ -33,8 +34,9 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path, **ex
 
 def train(architecture: str, accumulate: int, store: Store) -> str:
     """Train through the store, as a step does; the reference."""
-    built = store.materialise(
-        "train", 1, "tests.training.together:build", {"architecture": architecture, "accumulate": accumulate}, {},
+    params = {"architecture": architecture, "accumulate": accumulate}
+    built = materialise(
+        store, "train", 1, "tests.training.together:build", params, {},
         by="test", leased=True, during=partial(training_under, store=store, experiment="none", name=architecture),
     )  # fmt: skip
     return str(built.ref)
