@@ -365,7 +365,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_wav2vec2": Step(
         "The fine-tuned speech encoder, selected on dev UAR.",
-        5,
+        6,
         "ser_tasks.builds.train_network:build_wav2vec2",
         _train_needs,
         _train_params,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ser_tasks.audio.logmel import frame_mask
+from ser_tasks.models.dropout import quicken_dropout
 from ser_tasks.models.pooling import masked_mean_std
 
 
@@ -31,6 +32,7 @@ class Encoder(nn.Module, ABC):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
+        quicken_dropout(model)
         self.model = model
         self.config = model.config
 
