@@ -53,8 +53,8 @@ check: setup-dev  ## format, lint, types, import contracts
 test: setup-dev  ## what a change must pass
 	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not prove and not gpu and not bench"
 
-prove: setup-dev  ## the long proofs
-	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m prove
+prove: setup-dev  ## the long proofs, and at the end all that they measured
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m prove -rA
 
 bench: setup-dev  ## the benchmarks; NAME=<name> runs one
 	@for file in tests/benchmarks/$(or $(NAME),[a-z]*).py; do \

@@ -93,9 +93,7 @@ def layer_sum_uar(features: Tensor, targets: Tensor, tested: NDArray[Any], steps
         return uar(targets[test].numpy(), model(standard[test]).argmax(dim=1).numpy())
 
 
-def test_a_frozen_whisper_encoder_reaches_its_known_uar_in_12_speaker_folds(
-    whisper: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_frozen_whisper_encoder_reaches_its_known_uar_in_12_speaker_folds(whisper: Path) -> None:
     """Measured elsewhere with a linear probe on the last layer: .703."""
     audio = packed_ravdess()
     examples = ravdess_examples(range(1, 25), audio)
@@ -106,12 +104,11 @@ def test_a_frozen_whisper_encoder_reaches_its_known_uar_in_12_speaker_folds(
     tested = [np.isin(actors, fold) for fold in FOLDS]
     probe = [regression_uar(last, targets.numpy(), fold) for fold in tested]
     weighted = [layer_sum_uar(features, targets, fold) for fold in tested]
-    with capsys.disabled():
-        for name, scores in (("linear probe on the last layer", probe), ("learned sum of layers", weighted)):
-            print(
-                f"\nwhisper-tiny.en (frozen), {name}, RAVDESS, 8 classes, 12 folds of 2 actors: "
-                f"UAR {statistics.mean(scores):.3f} (sd over folds {statistics.stdev(scores):.3f})"
-            )
+    for name, scores in (("linear probe on the last layer", probe), ("learned sum of layers", weighted)):
+        print(
+            f"whisper-tiny.en (frozen), {name}, RAVDESS, 8 classes, 12 folds of 2 actors: "
+            f"UAR {statistics.mean(scores):.3f} (sd over folds {statistics.stdev(scores):.3f})"
+        )
     assert 0.67 < statistics.mean(probe) < 0.74
     assert statistics.mean(weighted) > statistics.mean(probe) - 0.02
 
@@ -144,9 +141,7 @@ def short_speech(whisper: Path, tmp_path: Path) -> Iterator[tuple[Examples, Exam
     yield ravdess_examples(range(1, 5), audio), ravdess_examples(range(13, 21), audio)
 
 
-def test_bfloat16_costs_no_dev_uar_over_five_seeds(
-    whisper: Path, short_speech: tuple[Examples, Examples], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bfloat16_costs_no_dev_uar_over_five_seeds(whisper: Path, short_speech: tuple[Examples, Examples]) -> None:
     """Where the CPU has no bfloat16 it is computed slowly, with the same result."""
 
     def dev_uar(seed: int, precision: Any) -> float:
@@ -161,11 +156,10 @@ def test_bfloat16_costs_no_dev_uar_over_five_seeds(
     differences = np.subtract(scores["bf16"], scores["float32"])
     mean = float(differences.mean())
     half = float(stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5)
-    with capsys.disabled():
-        means = ", ".join(f"{name} {statistics.mean(found):.3f}" for name, found in scores.items())
-        print(
-            f"\nfine-tuned whisper-tiny.en, dev UAR (8 classes, 8 other actors, 480 clips), mean of 5 seeds: {means}; "
-            f"bf16 - float32 {mean:+.4f} (95 % {mean - half:+.4f} to {mean + half:+.4f})"
-        )
+    means = ", ".join(f"{name} {statistics.mean(found):.3f}" for name, found in scores.items())
+    print(
+        f"fine-tuned whisper-tiny.en, dev UAR (8 classes, 8 other actors, 480 clips), mean of 5 seeds: {means}; "
+        f"bf16 - float32 {mean:+.4f} (95 % {mean - half:+.4f} to {mean + half:+.4f})"
+    )
     assert mean - half <= 0 <= mean + half
     assert half <= 0.03
