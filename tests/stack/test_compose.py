@@ -152,6 +152,6 @@ def test_every_service_runs_and_a_study_goes_through_celery(tmp_path: Path, proj
     told = json.loads(done.stdout.splitlines()[-1])
     print(json.dumps(told, indent=1))
     assert told["state"] == "success", told["failed"]
-    assert told["models"] == ["ser-cnn", "ser-wav2vec2"]
+    assert told["models"] == ["ser-cnn", "ser-trait-rudeness", "ser-wav2vec2"]
     assert told["mlflow_without_password"] == 401
     assert all(told["tasks_by_worker"].values()), "each worker must have had tasks"
