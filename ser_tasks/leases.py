@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ser_tasks.errors import Busy
@@ -15,6 +16,31 @@ LEASE_EXPIRES_S = 90
 """A lease without a heartbeat for this long may be taken over."""
 HEARTBEAT_S = 20
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who works on a key: `token` is another for every try, `heartbeat` is when it was last renewed."""
+
+    owner: str
+    token: str
+    heartbeat: datetime
+
+    @classmethod
+    def parse(cls, body: bytes) -> "Lease":
+        """From what an object under `leases/` holds."""
+        told = json.loads(body)
+        return cls(told["owner"], told["token"], datetime.fromisoformat(told["heartbeat"]))
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the heartbeat."""
+        return (datetime.now(UTC) - self.heartbeat).total_seconds()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether others have to wait for it."""
+        return self.age_s < LEASE_EXPIRES_S
 
 
 class Leases:
@@ -43,10 +69,9 @@ class Leases:
         if not self.objects.put(name, body(), IfNoneMatch="*"):
             held = self.objects.get_with_etag(name)
             if held is not None:
-                lease = json.loads(held[0])
-                age_s = (datetime.now(UTC) - datetime.fromisoformat(lease["heartbeat"])).total_seconds()
-                if age_s < LEASE_EXPIRES_S:
-                    raise Busy(f"store: {lease['owner']} is building {key} (heartbeat {age_s:.0f} s ago)")
+                lease = Lease.parse(held[0])
+                if lease.is_alive:
+                    raise Busy(f"store: {lease.owner} is building {key} (heartbeat {lease.age_s:.0f} s ago)")
                 if not self.objects.put(name, body(), IfMatch=held[1]):
                     raise Busy(f"store: another run took over the lease on {key}")
             elif not self.objects.put(name, body(), IfNoneMatch="*"):
@@ -56,9 +81,10 @@ class Leases:
 
         def renew() -> bool:
             held = self.objects.get_with_etag(name)
-            if held is None or json.loads(held[0])["token"] != token:
-                owner_now = json.loads(held[0])["owner"] if held else "nobody"
-                self._lost[key] = f"store: the lease on {key} was lost to {owner_now} while the store was out of reach"
+            found = Lease.parse(held[0]) if held else None
+            if held is None or found is None or found.token != token:
+                winner = found.owner if found else "nobody"
+                self._lost[key] = f"store: the lease on {key} was lost to {winner} while the store was out of reach"
                 return False
             self.objects.put(name, body(), IfMatch=held[1])
             return True
@@ -79,11 +105,16 @@ class Leases:
             done.set()
             thread.join()
             try:
-                held = self.objects.get_with_etag(name)
-                if held is not None and json.loads(held[0])["token"] == token:
+                mine = self.of(key)
+                if mine is not None and mine.token == token:
                     self.objects.delete(name)
             except Exception as error:  # what the body came to counts; the lease expires by itself
                 _log.warning("the lease on %s was not given back: %s", key, error)
+
+    def of(self, key: str) -> Lease | None:
+        """The lease on a key, alive or not; None: nobody has one."""
+        body = self.objects.get(f"leases/{key}.json")
+        return Lease.parse(body) if body is not None else None
 
     def check(self, key: str) -> None:
         """Look whether the lease on a key, where this process held one, is still its own. Raises Busy when it is not.

@@ -3,7 +3,6 @@
 A step's *key* names what was asked for: kind, step version, parameters and the content digests of its inputs.
 """
 
-import json
 import os
 import tempfile
 import time
@@ -120,8 +119,8 @@ def _take_part(store: Store, asked: _Asked) -> Built:
     """Do as the first process does, which holds a lease in our common name or finds the key published."""
     took_part = False
     while (found := store.manifest(asked.kind, asked.key)) is None:
-        lease = store.get(f"leases/{asked.key}.json")
-        if not took_part and lease is not None and json.loads(lease)["owner"] == asked.by:
+        lease = store.leases.of(asked.key)
+        if not took_part and lease is not None and lease.owner == asked.by:
             with tempfile.TemporaryDirectory(prefix=f"ser-{asked.kind}-") as out, asked.extras() as extras:
                 _run(store, asked, extras, Path(out))
             took_part = True

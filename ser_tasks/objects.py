@@ -104,7 +104,7 @@ class Objects:
             seconds: How long the address holds.
             endpoint: The store's address as its readers reach it; None: as this process does. It is signed for that.
         """
-        client = s3_client(endpoint) if endpoint else self.client
+        client = client_from_env(endpoint) if endpoint else self.client
         asked = {"Bucket": self.bucket, "Key": key}
         return str(client.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds))
 
@@ -189,8 +189,8 @@ class Objects:
         return True
 
 
-def s3_client(endpoint: str | None) -> Any:
-    """A boto3 S3 client; `endpoint`: the store's address, None: as AWS_* variables say."""
+def client_from_env(endpoint: str | None) -> Any:
+    """A boto3 S3 client with the credentials of AWS_* variables; `endpoint`: the store's address, None: Amazon's."""
     import boto3
     from botocore.config import Config
 

@@ -22,7 +22,7 @@ from ser_tasks.artifact import Ref, artifact_key, canonical_json, content_digest
 from ser_tasks.cache import PARTIAL, hold, make_room
 from ser_tasks.errors import BadInput, Busy, Damaged
 from ser_tasks.leases import Leases
-from ser_tasks.objects import TRANSFERS, TRASH, Objects, s3_client
+from ser_tasks.objects import TRANSFERS, TRASH, Objects, client_from_env
 
 RESTORABLE = timedelta(days=5)
 """An older manifest is not taken out of the trash any more: its blobs may be going at this moment."""
@@ -49,7 +49,7 @@ class Store(Objects):
         missing = [name for name in needed if name not in os.environ]
         if missing:
             raise BadInput(f"store: {', '.join(missing)} not set; the embedded stack's are in .local/stack/env")
-        client = s3_client(os.environ.get("SER_S3_ENDPOINT"))
+        client = client_from_env(os.environ.get("SER_S3_ENDPOINT"))
         cache = Path(os.environ.get("SER_CACHE_DIR", ".local/cache"))
         store = cls(client, bucket or os.environ["SER_S3_BUCKET"], cache)
         client.meta.events.register("before-send.s3", store._count_request)

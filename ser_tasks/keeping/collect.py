@@ -16,7 +16,6 @@ from typing import Any
 
 from ser_tasks.errors import BadInput, Damaged
 from ser_tasks.keeping.reach import Inventory, Object, Sweep, blobs_of, refs_in, sweep
-from ser_tasks.leases import LEASE_EXPIRES_S
 from ser_tasks.objects import TRANSFERS, TRASH
 from ser_tasks.store import Store
 
@@ -198,14 +197,11 @@ def _leased(store: Store, manifests: dict[str, dict[str, Any]]) -> dict[str, set
     """What a lease that is alive stands for: its key, and all that its owner has built so far."""
     roots: dict[str, set[str]] = {}
     for name, _ in listed(store, "leases/"):
-        body = store.get(name)
         key = name.removeprefix("leases/").removesuffix(".json")
-        if body is None or key == LEASE:
-            continue
-        lease = json.loads(body)
-        if (datetime.now(UTC) - datetime.fromisoformat(lease["heartbeat"])).total_seconds() < LEASE_EXPIRES_S:
-            owned = {name for name, manifest in manifests.items() if manifest.get("built_by") == lease["owner"]}
-            roots[f"{name} of {lease['owner']}"] = owned | _with_key(manifests, key)
+        lease = store.leases.of(key) if key != LEASE else None
+        if lease is not None and lease.is_alive:
+            owned = {name for name, manifest in manifests.items() if manifest.get("built_by") == lease.owner}
+            roots[f"{name} of {lease.owner}"] = owned | _with_key(manifests, key)
     return roots
 
 
