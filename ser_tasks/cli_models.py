@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ser_tasks.artifact import artifact_key, list_files
 from ser_tasks.cli_options import AsJson, CkptDir, DataRoot, SourceDir, err, out
-from ser_tasks.config import RANDOM_ENCODER, EncoderPin, StudyConfig, parse_config
+from ser_tasks.config import BASELINE_TITLE, RANDOM_ENCODER, EncoderPin, StudyConfig, parse_config
 from ser_tasks.errors import BadInput
 from ser_tasks.plan import SEEDED
 from ser_tasks.processes import is_first, launch
@@ -117,7 +117,7 @@ def _training_params(study: StudyConfig, model: str, encoder: Path | None, seed:
         note = "" if encoder else RANDOM_ENCODER
         return params | network_params(study, "wav2vec2") | {"title": title, "note": note}
     if model == "baseline":
-        return params | {"title": "log-mel mean and sd + logistic regression"}
+        return params | {"title": BASELINE_TITLE}
     if model == "probe" and encoder:
         return params | {"title": f"{encoder.name} (frozen) + linear probe"}
     raise BadInput(f"--model {model}: there are cnn, wav2vec2, baseline, and probe with --encoder FOLDER")

@@ -31,6 +31,7 @@ Role = Literal["train", "dev", "gate", "test"]
 ModelName = Literal["cnn", "wav2vec2", "probe", "baseline"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]*$")]
 
+BASELINE_TITLE = "speech statistics + logistic regression"
 RANDOM_ENCODER = "randomly initialised: says nothing about Wav2Vec2"
 
 
@@ -170,6 +171,12 @@ class Fit(Strict):
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
+FrontEnd = Annotated[
+    Literal["speech", "whole"],
+    Field(description="speech: what is said, at one level; whole: the clip with its silence, at its own level"),
+]
+SPEECH: Literal["speech"] = "speech"
+"""What networks hear unless they are told otherwise."""
 
 
 class CnnNetwork(Strict):
@@ -178,7 +185,12 @@ class CnnNetwork(Strict):
     The second head (`tone`) is there when `fit.tone_weight` is not 0.
     """
 
+    front_end: FrontEnd = SPEECH
     n_mels: Annotated[int, Field(ge=32, le=256)] = 64
+    floor: PositiveFloat = Field(
+        default=1e-5, description="mel power below which cells are alike, of speech brought to -26 dB of full scale"
+    )
+    pitch: bool = Field(default=True, description="statistics of pitch beside what the convolutions find")
     channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 64, 128, 256)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     time_masks: NonNegativeInt = Field(default=2, description="SpecAugment (Park et al. 2019)")
@@ -189,16 +201,28 @@ class CnnNetwork(Strict):
         default=0.15, description="tempo between 1 - this and 1 + this"
     )
     bin_shift: NonNegativeInt = Field(default=2, description="spectrum up or down by at most so many mel bins")
-    time_shift: Share = Field(default=0.0, description="clip turned in a circle by at most this part of it")
-    noise: Share = Field(default=0.0, description="share of clips that get white noise")
-    noise_snr_db: tuple[float, float] = Field(
-        default=(10.0, 30.0), description="the noise's level is drawn between these"
+    gain_db: Annotated[float, Field(ge=0, le=40)] = Field(default=3.0, description="level up or down by at most this")
+    reverb: Share = Field(default=0.3, description="share of clips that are put into a room")
+    reverb_s: tuple[PositiveFloat, PositiveFloat] = Field(
+        default=(0.15, 0.8), description="the room's reverberation time is drawn between these"
     )
+    noise: Share = Field(default=0.5, description="share of clips that get white noise, pink noise or other voices")
+    noise_snr_db: tuple[float, float] = Field(
+        default=(10.0, 45.0), description="how far the noise lies below speech is drawn between these"
+    )
+    band: Share = Field(default=0.3, description="share of clips that are cut to a telephone's band or below 4 kHz")
+    silence: Share = Field(default=0.5, description="share of clips whose ends are moved")
+    silence_s: Annotated[float, Field(ge=0, le=5)] = Field(
+        default=0.1, description="most that is cut from, or added as silence to, either end"
+    )
+    time_shift: Share = Field(default=0.0, description="clip turned in a circle by at most this part of it")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.noise_snr_db[0] > self.noise_snr_db[1]:
-            raise ValueError(f"noise_snr_db is {list(self.noise_snr_db)}: the lower comes first")
+        for name in ("noise_snr_db", "reverb_s"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} is {[low, high]}: the lower comes first")
         if self.bin_mask_width > self.n_mels or self.bin_shift >= self.n_mels:
             raise ValueError(f"bin_mask_width and bin_shift must be below n_mels, {self.n_mels}")
         return self
@@ -231,6 +255,7 @@ class EncoderShape(Strict):
 class Wav2Vec2Network(Strict):
     """What lies on the encoder and what of it is trained. Fields as in ser_tasks.models.wav2vec2.Wav2Vec2Options."""
 
+    front_end: FrontEnd = SPEECH
     freeze_feature_encoder: bool = True
     freeze_layers: NonNegativeInt = Field(default=0, description="lowest transformer layers kept, and all below them")
     layers: Literal["last", "weighted"] = Field(default="last", description="weighted: learned sum of all layers")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ser_tasks.config import StudyConfig, Trait, Transfer
+from ser_tasks.config import BASELINE_TITLE, StudyConfig, Trait, Transfer
 from ser_tasks.data.suites import load_suite
 from ser_tasks.errors import BadInput
 from ser_tasks.plan import SEEDED, Plan
@@ -129,7 +129,7 @@ def _train_params(plan: Plan, about: str) -> dict[str, Any]:
         return params | network_params(config, "wav2vec2") | {"title": title, "note": plan.wav2vec2_note}
     if about == "probe" and config.probe:
         return params | {"title": config.probe.title}
-    return params | {"title": "log-mel mean and sd + logistic regression"}
+    return params | {"title": BASELINE_TITLE}
 
 
 def network_params(config: StudyConfig, model: Literal["cnn", "wav2vec2"]) -> dict[str, Any]:
@@ -347,8 +347,8 @@ STEPS: dict[str, Step] = {
         left_out=lambda plan, about: "" if plan.config.emotion.across else "no other corpus is tested",
     ),
     "train_baseline": Step(
-        "Log-mel mean and standard deviation with logistic regression: what every model has to beat.",
-        2,
+        "Cepstrum, pitch and timing of a clip's speech with logistic regression: what every model has to beat.",
+        3,
         "ser_tasks.builds.train_linear:build_baseline",
         _train_needs,
         _train_params,
@@ -356,7 +356,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_cnn": Step(
         "The CNN on log-mel spectrograms, selected on dev UAR.",
-        4,
+        5,
         "ser_tasks.builds.train_network:build_cnn",
         _train_needs,
         _train_params,
@@ -365,7 +365,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_wav2vec2": Step(
         "The fine-tuned speech encoder, selected on dev UAR.",
-        6,
+        7,
         "ser_tasks.builds.train_network:build_wav2vec2",
         _train_needs,
         _train_params,
@@ -374,7 +374,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_probe": Step(
         "A frozen pretrained encoder with a linear probe, where its weights can be had.",
-        2,
+        3,
         "ser_tasks.builds.train_linear:build_probe",
         _train_needs,
         _train_params,
@@ -440,7 +440,7 @@ STEPS: dict[str, Step] = {
     ),
     "embed": Step(
         "Every layer of every clip of a part of a corpus, by the pretrained encoder or by a trained model.",
-        2,
+        3,
         "ser_tasks.builds.embed:build",
         _embed_needs,
         _embed_params,

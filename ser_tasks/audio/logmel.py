@@ -25,6 +25,19 @@ def frame_mask(counts: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=counts.device) < counts[:, None]
 
 
+_WIDTH = 4_000  # kernels are made anew for every new shape of a batch
+
+
+def padded_width(samples: int) -> int:
+    """Samples that a batch is padded to whose longest clip has so many: a quarter of a second more at most."""
+    return -(-samples // _WIDTH) * _WIDTH
+
+
+def is_recorded() -> bool:
+    """Whether a graph is being recorded (export, torch.compile): it must hold for clips of every length."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+
+
 class LogMel(nn.Module):
     """Waveforms to log-mel features; padding changes no real frame of a clip.
 
@@ -67,14 +80,23 @@ class LogMel(nn.Module):
                 waveforms = nn.functional.pad(waveforms, (0, missing))
             features = self.mel(waveforms).clamp(min=self.options.floor).log()
         counts = (lengths - self.window).clamp(min=0) // self.hop + 1
-        mask = frame_mask(counts, features.shape[2])[:, None, :]
         if self.options.normalise:
-            features = _normalise(features, mask)
-        return features.masked_fill(~mask, 0.0), counts
+            return normalised(features, counts), counts
+        return features * frame_mask(counts, features.shape[2])[:, None, :], counts
 
 
-def _normalise(features: Tensor, mask: Tensor) -> Tensor:
+def normalised(features: Tensor, counts: Tensor) -> Tensor:
+    """Subtract a clip's mean and divide by its spread over its real frames and all bins.
+
+    Args:
+        features: float32 [batch, bins, frames].
+        counts: int64 [batch], real frames.
+
+    Returns:
+        float32 [batch, bins, frames], 0 past a clip's last frame.
+    """
+    mask = frame_mask(counts, features.shape[2])[:, None, :]
     values = mask.sum(dim=(1, 2), keepdim=True) * features.shape[1]
     mean = (features * mask).sum(dim=(1, 2), keepdim=True) / values
     variance = ((features - mean).square() * mask).sum(dim=(1, 2), keepdim=True) / values
-    return (features - mean) / (variance + 1e-5).sqrt()
+    return ((features - mean) / (variance + 1e-5).sqrt()).masked_fill(~mask, 0.0)

@@ -35,8 +35,9 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         (out / UTTERANCES).write_text("[]", encoding="utf-8")
         return
     if "encoder" in inputs:
-        model: nn.Module = load_encoder(inputs["encoder"])
-        about = {"title": params["title"], "note": "", "layer": -1}
+        encoder = load_encoder(inputs["encoder"])
+        model: nn.Module = encoder
+        about = {"title": params["title"], "note": "", "layer": -1, "front_end": encoder.front_end}
     else:
         model, spec = load_model(inputs["model"])
         about = {"title": spec.title, "note": spec.note, "layer": int(getattr(model, "layer", -1))}

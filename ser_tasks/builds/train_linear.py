@@ -11,8 +11,10 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 
+from ser_tasks.builds.adapt import fit_adapted
 from ser_tasks.builds.rows import examples, rows_to_fit, unpacked
 from ser_tasks.inference.predict import embed_packed
+from ser_tasks.models.adapted import save_adapted
 from ser_tasks.models.files import ModelSpec, build_model, save_model
 
 STRENGTHS = (1.0, 0.1, 0.01)
@@ -39,6 +41,7 @@ def _train(
         fitted, selecting = examples(audio, train, spec.labels), examples(audio, dev, spec.labels)
         indices = [index for index, _ in [*fitted.rows, *selecting.rows]]
         features = embed_packed(model, audio, indices).astype(np.float64)
+        adapted = fit_adapted(model, audio, fitted, selecting, (list(train["speaker_id"]), list(dev["speaker_id"])))
     targets = np.array([target for _, target in [*fitted.rows, *selecting.rows]])
     n = len(fitted.rows)
     mean, scale = features[:n].mean(axis=0), features[:n].std(axis=0) + 1e-6
@@ -49,6 +52,8 @@ def _train(
     weight[best.classes_], bias[best.classes_] = best.coef_, best.intercept_
     model.linear.set(mean, scale, weight, bias)
     save_model(out, model, spec)
+    if adapted:
+        save_adapted(out, adapted)
 
 
 def _fit(features: Any, targets: Any, n: int, strength: float) -> tuple[float, LogisticRegression]:

@@ -1,4 +1,4 @@
-"""Steps `train_cnn` and `train_wav2vec2`: train and dev clips -> model.json, model.safetensors, history.jsonl."""
+"""Steps `train_cnn` and `train_wav2vec2`: train and dev clips -> a model, adapted.safetensors and history.jsonl."""
 
 import json
 import logging
@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from ser_tasks.audio.packed import PackedAudio
+from ser_tasks.builds.adapt import fit_adapted
 from ser_tasks.builds.rows import examples, rows_to_fit, unpacked
 from ser_tasks.data.ratings import mean_ratings
 from ser_tasks.data.votes import HEARD, vote_counts
 from ser_tasks.errors import BadInput
 from ser_tasks.live import history_file
+from ser_tasks.models.adapted import save_adapted
 from ser_tasks.models.files import ModelSpec, build_model, load_model, save_model
 from ser_tasks.training.checkpoints import Checkpoints
 from ser_tasks.training.fit import EpochMetrics, Examples, FitOptions, fit
@@ -79,17 +81,21 @@ def _train(
     if "start" in inputs:
         _start_from(inputs, model, spec, speakers)
     with unpacked(inputs["audio"], speakers) as audio:
+        fitted, selecting = (_examples(audio, rows, spec.labels, options, inputs) for rows in (train, dev))
         history = fit(
             model,
-            _examples(audio, train, spec.labels, options, inputs),
-            _examples(audio, dev, spec.labels, options, inputs),
+            fitted,
+            selecting,
             spec.labels,
             options,
             checkpoints=checkpoints,
             cache_folder=Path(os.environ.get("SER_CACHE_DIR", ".local/cache")) / "features",
             on_epoch=report,
         )
+        adapted = fit_adapted(model, audio, fitted, selecting, (list(train["speaker_id"]), list(dev["speaker_id"])))
     save_model(out, model, spec)
+    if adapted:
+        save_adapted(out, adapted)
     (out / "history.jsonl").write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
 
 

@@ -57,9 +57,8 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         key: metrics[key] for key in ("embeddings", "note", "groups", "clips", "speakers", "auc", "explained_by")
     }
     high = clips["high"].to_numpy(dtype=bool)
-    vector = fit_vector(
-        params["name"], layer, pooling, read(found.candidate), high, summary | {"corpus": params["corpus"]}
-    )
+    summary |= {"corpus": params["corpus"]} | {key: about[key] for key in ("front_end",) if key in about}
+    vector = fit_vector(params["name"], layer, pooling, read(found.candidate), high, summary)
     save_trait(vector, out)
     scores.to_parquet(out / "scores.parquet", index=False)
     for name in ("null", "curve", "effects"):

@@ -22,6 +22,9 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     permutations, resamples, seed; without ratings and without emotions every clip is scored and no AUC is given.
     """
     trait = load_trait(inputs["trait"])
+    heard = json.loads((inputs["embeddings"] / "about.json").read_text(encoding="utf-8")).get("front_end")
+    if heard and heard != trait.about.get("front_end", "whole"):  # directions had none before there was a choice
+        raise BadInput(f"transfer: the direction was fitted before encoders heard {heard} alone: fit the trait again")
     names, layers = read_layers(inputs["embeddings"])
     position = pd.Series(range(len(names)), index=names)
     manifest = read_manifest(inputs["manifest"] / "manifest.parquet")

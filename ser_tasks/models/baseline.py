@@ -1,36 +1,47 @@
-"""The baseline that every other model has to beat: a linear classifier on log-mel statistics."""
+"""The baseline that every other model has to beat: a linear classifier on statistics of a clip's speech."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ser_tasks.audio.logmel import LogMel, LogMelOptions
+from ser_tasks.audio.voice import PITCH, FrontEnd, Voice, VoiceOptions
 from ser_tasks.models.linear import StandardisedLinear
 from ser_tasks.models.pooling import masked_mean_std
+from ser_tasks.models.statistics import VoiceStatistics
+
+SAVED_BEFORE = {"front_end": "whole"}
+"""What the options of a model mean that was saved before there was a front end."""
+CEPSTRUM = 20
+_FLOOR, _FLOOR_BEFORE = 1e-5, 1e-8  # mel power
 
 
-class LogMelBaseline(nn.Module):
-    """Mean and standard deviation over time of every mel bin, standardised, then linear.
+class Baseline(nn.Module):
+    """`VoiceStatistics`, standardised, then linear. Fit on `embed`, then `linear.set(mean, scale, weight, bias)`.
 
-    Fit on `embed`, then `baseline.linear.set(mean, scale, weight, bias)`.
+    Of the whole clip (`FrontEnd`) the features are those that models had before: mean and standard deviation over time
+    of every log-mel bin.
     """
 
-    def __init__(self, n_classes: int, n_mels: int = 64) -> None:
+    def __init__(self, n_classes: int, n_mels: int = 64, front_end: FrontEnd = "speech") -> None:
         super().__init__()
-        self.n_mels = n_mels
-        self.logmel = LogMel(LogMelOptions(n_mels=n_mels, normalise=False))  # loudness may be used
-        self.linear = StandardisedLinear(2 * n_mels, n_classes)
+        self.n_mels, self.front_end = n_mels, front_end
+        self.voice = Voice(VoiceOptions(front_end=front_end, n_mels=n_mels))
+        self.statistics = VoiceStatistics(n_mels, min(CEPSTRUM, n_mels), _FLOOR) if front_end == "speech" else None
+        self.linear = StandardisedLinear(self.statistics.size if self.statistics else 2 * n_mels, n_classes)
 
     def describe(self) -> dict[str, Any]:
         """Options that build this model again."""
-        return {"n_mels": self.n_mels}
+        return {"n_mels": self.n_mels, "front_end": self.front_end}
 
     @torch.no_grad()
     def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Features that the classifier takes: float32 [batch, 2 * n_mels], means first."""
-        features, counts = self.logmel(waveforms, lengths)
-        return masked_mean_std(features.transpose(1, 2), counts)
+        """Features that the classifier takes: float32 [batch, features]."""
+        features, counts = self.voice(waveforms, lengths)
+        if self.statistics is not None:
+            found: Tensor = self.statistics(features, counts)
+            return found
+        return masked_mean_std(features[:, :, :-PITCH].clamp(min=_FLOOR_BEFORE).log(), counts)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify clips: float32 [batch, samples] and int64 [batch] -> logits float32 [batch, classes]."""

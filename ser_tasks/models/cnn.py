@@ -1,29 +1,37 @@
 """A small convolutional network on log-mel features."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ser_tasks.audio.augment import Augment, AugmentOptions, AugmentWaveform, WaveformOptions
-from ser_tasks.audio.logmel import LogMel, LogMelOptions, frame_mask
+from ser_tasks.audio.augment import Augment, AugmentOptions, AugmentRoom, RoomOptions
+from ser_tasks.audio.logmel import frame_mask, is_recorded, normalised
+from ser_tasks.audio.voice import PITCH, FrontEnd, Voice, VoiceOptions
 from ser_tasks.errors import BadInput
 from ser_tasks.models.pooling import masked_mean_std
+from ser_tasks.models.statistics import PITCH_STATISTICS, pitch_statistics
 
 
 @dataclass(frozen=True)
 class CnnOptions:
-    """Size and augmentation; see `AugmentOptions` and `WaveformOptions` for the latter's units.
+    """Size and augmentation; see `AugmentOptions` and `RoomOptions` for the latter's units.
 
     Attributes:
+        front_end: See `FrontEnd`.
         n_mels: Mel bins.
+        floor: Mel power below which cells are alike. The front end brings speech to -26 dB of full scale.
+        pitch: Put statistics of pitch beside what the convolutions find.
         channels: Of the four convolutional layers.
         dropout: Before the linear head.
         tone: A second head with one output, for the mean rating of a social tone.
     """
 
+    front_end: FrontEnd = "speech"
     n_mels: int = 64
+    floor: float = 1e-5
+    pitch: bool = True
     channels: tuple[int, int, int, int] = (32, 64, 128, 256)
     dropout: float = 0.3
     time_masks: int = 2
@@ -32,13 +40,23 @@ class CnnOptions:
     bin_mask_width: int = 8
     stretch: float = 0.15
     bin_shift: int = 2
+    gain_db: float = 3.0
+    reverb: float = 0.3
+    reverb_s: tuple[float, float] = (0.15, 0.8)
+    noise: float = 0.5
+    noise_snr_db: tuple[float, float] = (10.0, 45.0)
+    band: float = 0.3
+    silence: float = 0.5
+    silence_s: float = 0.1
     time_shift: float = 0.0
-    noise: float = 0.0
-    noise_snr_db: tuple[float, float] = (10.0, 30.0)
     tone: bool = False
 
 
+SAVED_BEFORE = {"front_end": "whole", "floor": 1e-8, "pitch": False}
+"""What the options of a model mean that was saved before there was a front end."""
+
 _SHORTEST = 32  # frames: the stride and four poolings leave one of them
+_USUAL = 4.0  # standard deviations: a pitch further out is an error of measurement
 
 
 class _Block(nn.Module):
@@ -61,7 +79,7 @@ class _Block(nn.Module):
 
 
 class Cnn(nn.Module):
-    """Log-mel features, four convolutional layers, pooling over time, one fully connected layer.
+    """Log-mel features of a clip's speech, four convolutional layers, pooling over time, one fully connected layer.
 
     Activations past a clip's end are set to 0 after every layer, just as its convolutions would find them if the clip
     were alone, so that a clip's output does not depend on the batch that it sits in. A clip below a third of a second
@@ -71,10 +89,11 @@ class Cnn(nn.Module):
     def __init__(self, options: CnnOptions, n_classes: int) -> None:
         super().__init__()
         self.options = options
-        self.augment_waveform = AugmentWaveform(
-            WaveformOptions(options.time_shift, options.noise, options.noise_snr_db)
+        self.voice = Voice(VoiceOptions(front_end=options.front_end, n_mels=options.n_mels))
+        room = {field.name: getattr(options, field.name) for field in fields(RoomOptions)}
+        self.augment_room = AugmentRoom(
+            RoomOptions(**room), self.voice.filters, self.voice.options.speech.sample_rate_hz / 2
         )
-        self.logmel = LogMel(LogMelOptions(n_mels=options.n_mels))
         self.augment = Augment(
             AugmentOptions(
                 options.time_masks,
@@ -97,7 +116,8 @@ class Cnn(nn.Module):
         # measured: a training step takes two thirds of the time
         self.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dropout = nn.Dropout(options.dropout)
-        pooled = 2 * options.channels[-1]
+        self.pitch_norm = nn.BatchNorm1d(PITCH_STATISTICS, affine=False) if options.pitch else None
+        pooled = 2 * options.channels[-1] + (PITCH_STATISTICS if options.pitch else 0)
         self.classifier = nn.Linear(pooled, n_classes)
         self.tone_head = nn.Linear(pooled, 1) if options.tone else None
 
@@ -105,18 +125,45 @@ class Cnn(nn.Module):
         """Options that `CnnOptions` takes back."""
         return asdict(self.options)
 
+    @property
+    def has_fixed_features(self) -> bool:
+        """Whether training leaves `features` of a clip as they are, so that they may be computed once and kept."""
+        return True
+
+    def features_made_of(self) -> tuple[dict[str, Any], list[nn.Module]]:
+        """All that decides the bits of `features`: options, and modules with weights (none)."""
+        return {"voice": asdict(self.voice.options)}, []
+
+    def features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Mel power and pitch of the clips' speech: see `Voice`."""
+        features, counts = self.voice(waveforms, lengths)
+        return features, counts
+
     def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Mean and standard deviation over time of the last layer: float32 [batch, 2 * channels]."""
-        waveforms = self.augment_waveform(waveforms, lengths)
-        features, counts = self.augment(*self.logmel(waveforms, lengths))
+        """Mean and standard deviation over time of the last layer, then pitch: float32 [batch, 2 * channels + pitch].
+
+        Pitch is `pitch_statistics`, standardised; nothing where the option is off.
+        """
+        return self._pooled(*self.features(waveforms, lengths))
+
+    def _pooled(self, features: Tensor, counts: Tensor) -> Tensor:
+        if features.device.type == "cpu" and not is_recorded():  # a GPU would have to be waited for
+            features = features[:, : int(counts.max())]
+        pitch = pitch_statistics(features, counts) if self.pitch_norm is not None else None
+        power, counts = self.augment_room(features[:, :, :-PITCH], counts)
+        log = normalised(power.transpose(1, 2).clamp(min=self.options.floor).log(), counts)
+        log, counts = self.augment(log, counts)
         counts = counts.clamp(min=_SHORTEST)
-        missing = _SHORTEST - features.shape[2]
+        missing = _SHORTEST - log.shape[2]
         if missing > 0:
-            features = nn.functional.pad(features, (0, missing))
-        features = features[:, None]
+            log = nn.functional.pad(log, (0, missing))
+        hidden = log[:, None]
         for block in self.blocks:
-            features, counts = block(features, counts)
-        return masked_mean_std(features.mean(dim=2).transpose(1, 2), counts)
+            hidden, counts = block(hidden, counts)
+        pooled = masked_mean_std(hidden.mean(dim=2).transpose(1, 2), counts)
+        if pitch is None or self.pitch_norm is None:
+            return pooled
+        return torch.cat([pooled, self.pitch_norm(pitch).clamp(-_USUAL, _USUAL)], dim=1)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify clips.
@@ -128,12 +175,20 @@ class Cnn(nn.Module):
         Returns:
             Logits float32 [batch, classes].
         """
-        logits: Tensor = self.classifier(self.dropout(self.embed(waveforms, lengths)))
+        return self.forward_features(*self.features(waveforms, lengths))
+
+    def forward_features(self, features: Tensor, counts: Tensor) -> Tensor:
+        """Logits float32 [batch, classes] of clips whose `features` and numbers of frames are at hand."""
+        logits: Tensor = self.classifier(self.dropout(self._pooled(features, counts)))
         return logits.float()
+
+    def forward_features_with_tone(self, features: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and tone, as `forward_with_tone`, of clips whose `features` are at hand."""
+        if self.tone_head is None:
+            raise BadInput("cnn: this model has no head for a tone: build it with the option tone")
+        pooled = self.dropout(self._pooled(features, counts))
+        return self.classifier(pooled).float(), self.tone_head(pooled)[:, 0].float()
 
     def forward_with_tone(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Logits float32 [batch, classes], and a tone float32 [batch] on the scale that it was trained on."""
-        if self.tone_head is None:
-            raise BadInput("cnn: this model has no head for a tone: build it with the option tone")
-        pooled = self.dropout(self.embed(waveforms, lengths))
-        return self.classifier(pooled).float(), self.tone_head(pooled)[:, 0].float()
+        return self.forward_features_with_tone(*self.features(waveforms, lengths))

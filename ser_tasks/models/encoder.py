@@ -4,11 +4,12 @@ import json
 from abc import ABC, abstractmethod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ser_tasks.audio.logmel import frame_mask
+from ser_tasks.audio.logmel import frame_mask, is_recorded, padded_width
+from ser_tasks.audio.speech import Speech, SpeechOptions
+from ser_tasks.audio.voice import FrontEnd
 from ser_tasks.models.dropout import quicken_dropout
 from ser_tasks.models.pooling import masked_mean_std
 
@@ -23,10 +24,12 @@ class Encoder(nn.Module, ABC):
         config: Its configuration.
         dim: Size of a hidden state.
         layers: Number of transformer layers.
-        normalise: Whether a waveform is brought to zero mean and unit variance first.
+        normalise: Whether a waveform is brought to zero mean and unit variance, after the front end.
+        front_end: What is heard of a clip: see `FrontEnd`.
     """
 
     normalise = False
+    front_end: FrontEnd
     dim: int
     layers: int
 
@@ -35,9 +38,23 @@ class Encoder(nn.Module, ABC):
         quicken_dropout(model)
         self.model = model
         self.config = model.config
+        self.hear("speech")
+
+    def hear(self, front_end: FrontEnd) -> None:
+        """Choose the front end; a new encoder hears speech."""
+        self.front_end = front_end
+        self.speech = Speech(SpeechOptions()) if front_end == "speech" else None
+
+    def features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The front end, then `encoded`: see there."""
+        if self.speech is not None:
+            waveforms, lengths = self.speech(waveforms, lengths)
+            if waveforms.device.type == "cpu" and not is_recorded():  # a GPU would have to be waited for
+                waveforms = waveforms[:, : padded_width(int(lengths.max()))]
+        return self.encoded(waveforms, lengths)
 
     @abstractmethod
-    def features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def encoded(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What enters the transformer, before any of its weights: worth keeping where the feature encoder is frozen.
 
         Args:
@@ -90,7 +107,7 @@ class Encoder(nn.Module, ABC):
         config = json.loads(self.config.to_json_string(use_diff=False))
         for key in ("_name_or_path", "dtype", "transformers_version"):
             config.pop(key, None)
-        return {"config": config, "normalise": self.normalise}
+        return {"config": config, "normalise": self.normalise, "front_end": self.front_end}
 
 
 def real_frames(counts: Tensor, frames: int) -> Tensor | None:
@@ -101,11 +118,6 @@ def real_frames(counts: Tensor, frames: int) -> Tensor | None:
     """
     mask = frame_mask(counts, frames)
     return mask if is_recorded() or not bool(mask.all()) else None
-
-
-def is_recorded() -> bool:
-    """Whether a graph is being recorded (export, torch.compile): it must hold for clips of every length."""
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
 
 def silence_padding(waveforms: Tensor, lengths: Tensor, shortest: int) -> tuple[Tensor, Tensor]:

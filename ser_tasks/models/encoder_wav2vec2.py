@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
-from ser_tasks.audio.logmel import frame_mask
-from ser_tasks.models.encoder import Encoder, is_recorded, real_frames, silence_padding
+from ser_tasks.audio.logmel import frame_mask, is_recorded
+from ser_tasks.models.encoder import Encoder, real_frames, silence_padding
 
 
 class Wav2Vec2Encoder(Encoder):
@@ -41,7 +41,7 @@ class Wav2Vec2Encoder(Encoder):
     def attention_projections(self) -> list[nn.Linear]:
         return [p for layer in self.model.encoder.layers for p in (layer.attention.q_proj, layer.attention.v_proj)]
 
-    def features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def encoded(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         waveforms, lengths = silence_padding(waveforms, lengths, self.shortest)
         if self.normalise:
             waveforms = _zero_mean_unit_variance(waveforms, lengths)

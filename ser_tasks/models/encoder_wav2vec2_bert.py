@@ -8,7 +8,7 @@ from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank, window_function
 from transformers.masking_utils import create_bidirectional_mask
 
-from ser_tasks.audio.logmel import frame_mask
+from ser_tasks.audio.logmel import frame_mask, is_recorded
 from ser_tasks.models.encoder import Encoder, real_frames, silence_padding
 
 _WINDOW = 400  # 25 ms
@@ -48,7 +48,7 @@ class Wav2Vec2BertEncoder(Encoder):
         return [p for layer in self.model.encoder.layers for p in (layer.self_attn.linear_q, layer.self_attn.linear_v)]
 
     @torch.no_grad()
-    def features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def encoded(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         waveforms, lengths = silence_padding(waveforms, lengths, _SHORTEST)
         with torch.autocast(waveforms.device.type, enabled=False):
             log = self._log_mel(waveforms.float())
@@ -72,6 +72,8 @@ class Wav2Vec2BertEncoder(Encoder):
 
     def states(self, features: Tensor, counts: Tensor) -> list[Tensor]:
         encoder = self.model.encoder
+        if features.device.type == "cpu" and not is_recorded():  # a GPU would have to be waited for
+            features = features[:, : int(counts.max())]
         hidden = self.model.feature_projection(features)[0]
         mask = real_frames(counts, hidden.shape[1])
         if mask is not None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 
-from ser_tasks.audio.logmel import frame_mask
+from ser_tasks.audio.logmel import frame_mask, is_recorded
 from ser_tasks.models.encoder import Encoder, real_frames, silence_padding
 
 _FFT = 400  # 25 ms
@@ -43,7 +43,7 @@ class WhisperEncoder(Encoder):
     def attention_projections(self) -> list[nn.Linear]:
         return [p for layer in self.model.layers for p in (layer.self_attn.q_proj, layer.self_attn.v_proj)]
 
-    def features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def encoded(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         if waveforms.shape[1] <= self.window:
             return self._convolve(waveforms, lengths)
         features, counts = self._convolve(waveforms[:, : self.window], lengths.clamp(max=self.window))
@@ -55,6 +55,8 @@ class WhisperEncoder(Encoder):
         return features, counts
 
     def states(self, features: Tensor, counts: Tensor) -> list[Tensor]:
+        if features.device.type == "cpu" and not is_recorded():  # a GPU would have to be waited for
+            features = features[:, : int(counts.max())]
         if features.shape[1] <= self.positions:
             return self._transform(features, counts)
         states = self._transform(features[:, : self.positions], counts.clamp(max=self.positions))

@@ -127,7 +127,9 @@ def encoder_from_description(description: dict[str, Any]) -> Encoder:
     kind = _known(given.pop("model_type", "unnamed"), "model")
     config = _quiet(AutoConfig.for_model(kind, **given))
     model = WhisperLayers(config) if kind == "whisper" else AutoModel.from_config(config, dtype=torch.float32)
-    return _WRAPPERS[kind](model.eval(), bool(description["normalise"]))
+    encoder = _WRAPPERS[kind](model.eval(), bool(description["normalise"]))
+    encoder.hear(description.get("front_end", "whole"))  # descriptions had none before there was a choice
+    return encoder
 
 
 def _random(shape: EncoderShape) -> Encoder:

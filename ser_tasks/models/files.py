@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ser_tasks.errors import BadInput
-from ser_tasks.models.baseline import LogMelBaseline
+from ser_tasks.models import baseline, cnn, wav2vec2
+from ser_tasks.models.baseline import Baseline
 from ser_tasks.models.cnn import Cnn, CnnOptions
 from ser_tasks.models.encoder import Encoder
 from ser_tasks.models.encoders import EncoderShape, encoder_from_description, load_encoder
@@ -36,8 +37,9 @@ class ModelSpec:
     Attributes:
         architecture: cnn | wav2vec2 | probe | baseline.
         options: Of that architecture: the fields of `CnnOptions`; those of `Wav2Vec2Options` and `encoder`; `layer`
-            and `encoder`; `n_mels`. Missing ones take their defaults. `encoder` is {"random": fields of EncoderShape},
-            or left out where a folder of weights is given; a saved model holds {"config": ..., "normalise": ...}.
+            and `encoder`; `n_mels` and `front_end`. Missing ones take their defaults. `encoder` is {"random": fields of
+            EncoderShape}, or left out where a folder of weights is given; a saved model holds what the encoder
+            describes.
         labels: Canonical emotions in the order of the model's outputs.
         sample_rate_hz: Of the waveforms that it takes.
         title: What to call it in tables and figures.
@@ -102,6 +104,7 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelSpec]:
     if not path.is_file():
         raise BadInput(f"{folder}: no {_SPEC}: not a model, or saving it was cut off: train or fetch it again")
     spec = _from_fields(ModelSpec, json.loads(path.read_text(encoding="utf-8")), str(path))
+    spec = replace(spec, options={**_SAVED_BEFORE.get(spec.architecture, {}), **spec.options})
     model = build_model(spec)
     try:
         model.load_state_dict(load_file(folder / _WEIGHTS))
@@ -121,9 +124,7 @@ def plain_copy(model: nn.Module, spec: ModelSpec) -> nn.Module:
 
 
 def _cnn(options: dict[str, Any], n_classes: int, _: Path | None) -> nn.Module:
-    for name in ("channels", "noise_snr_db"):
-        if name in options:
-            options[name] = tuple(options[name])
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     return Cnn(_from_fields(CnnOptions, options, "cnn"), n_classes)
 
 
@@ -138,7 +139,7 @@ def _probe(options: dict[str, Any], n_classes: int, folder: Path | None) -> nn.M
 
 
 def _baseline(options: dict[str, Any], n_classes: int, _: Path | None) -> nn.Module:
-    return LogMelBaseline(n_classes, **_known(options, {"n_mels"}, "baseline"))
+    return Baseline(n_classes, **_known(options, {"n_mels", "front_end"}, "baseline"))
 
 
 _BUILDERS: dict[str, Callable[[dict[str, Any], int, Path | None], nn.Module]] = {
@@ -147,6 +148,14 @@ _BUILDERS: dict[str, Callable[[dict[str, Any], int, Path | None], nn.Module]] = 
     "probe": _probe,
     "baseline": _baseline,
 }
+
+
+_SAVED_BEFORE: dict[str, dict[str, Any]] = {
+    "cnn": cnn.SAVED_BEFORE,
+    "baseline": baseline.SAVED_BEFORE,
+    "wav2vec2": wav2vec2.SAVED_BEFORE,
+}
+"""By architecture: what the options of a model mean that was saved before there was a choice of front end."""
 
 
 def _encoder(given: dict[str, Any] | None, folder: Path | None, place: str) -> Encoder:

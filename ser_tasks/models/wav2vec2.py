@@ -6,10 +6,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ser_tasks.audio.voice import FrontEnd
 from ser_tasks.errors import BadInput
 from ser_tasks.models.encoder import Encoder
 from ser_tasks.models.low_rank import add_low_rank
 from ser_tasks.models.pooling import AttentiveStatistics, masked_mean, masked_mean_std
+
+SAVED_BEFORE = {"front_end": "whole"}
+"""What the options of a model mean that was saved before there was a front end."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class Wav2Vec2Options:
     """What lies on top of the encoder, and what of it is trained.
 
     Attributes:
+        front_end: What is heard of a clip: see `FrontEnd`.
         freeze_feature_encoder: Keep the weights that turn samples into frames as they are.
         freeze_layers: So many of the lowest transformer layers stay as they are, and all that lies below them.
         layers: last: the last layer's states; weighted: a learned average over all layers (Pepino et al. 2021,
@@ -32,6 +37,7 @@ class Wav2Vec2Options:
         tone: A second head with one output, for the mean rating of a social tone.
     """
 
+    front_end: FrontEnd = "speech"
     freeze_feature_encoder: bool = True
     freeze_layers: int = 0
     layers: Literal["last", "weighted"] = "last"
@@ -53,6 +59,7 @@ class Wav2Vec2Classifier(nn.Module):
         _check(options, encoder)
         self.options = options
         self.encoder = encoder
+        encoder.hear(options.front_end)
         self.layer_weights = nn.Parameter(torch.zeros(encoder.layers + 1)) if options.layers == "weighted" else None
         attentive = options.pooling == "attentive"
         self.pooling = AttentiveStatistics(encoder.dim, options.attention_size) if attentive else None
@@ -83,6 +90,10 @@ class Wav2Vec2Classifier(nn.Module):
     def has_fixed_features(self) -> bool:
         """Whether training leaves `features` of a clip as they are, so that they may be computed once and kept."""
         return not any(p.requires_grad for module in self.encoder.stages()[0] for p in module.parameters())
+
+    def features_made_of(self) -> tuple[dict[str, Any], list[nn.Module]]:
+        """All that decides the bits of `features`: the encoder's description, and the modules whose weights do."""
+        return self.encoder.describe(), self.encoder.stages()[0]
 
     def learning_rate_factor(self, parameter_name: str) -> float:
         """By how much to multiply a weight's learning rate: layer-wise decay (Clark et al. 2020, arXiv:2003.10555).

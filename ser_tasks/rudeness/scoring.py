@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ser_tasks.audio.decode import decode, to_int16
+from ser_tasks.models.encoder import Encoder
 from ser_tasks.models.encoders import load_encoder
 from ser_tasks.models.files import load_model
 from ser_tasks.rudeness.embeddings import layer_function
@@ -29,7 +30,10 @@ class Scorer:
     @classmethod
     def load(cls, trait: Path, encoder: Path) -> "Scorer":
         """From the trait's folder and the folder of the encoder or model that it was fitted with."""
-        return cls(load_trait(trait), layer_function(load_embedder(encoder).eval()))
+        direction, embedder = load_trait(trait), load_embedder(encoder).eval()
+        if isinstance(embedder, Encoder):  # a trained model knows its own front end
+            embedder.hear(direction.about.get("front_end", "whole"))  # directions had none before there was a choice
+        return cls(direction, layer_function(embedder))
 
     @torch.inference_mode()
     def score(self, source: Path | bytes) -> dict[str, float]:

@@ -29,7 +29,8 @@ class TraitVector:
         scale: float32 [dim], of the same.
         spread: Standard deviation of that corpus's scores before they are divided by it.
         quantiles: float32 [101]: percentiles 0 to 100 of that corpus's scores.
-        about: What a reader must know: encoder, corpus, groups, n, AUC, explained_by.
+        about: What a reader must know: encoder, corpus, groups, n, AUC, explained_by;
+            front_end, what an encoder hears of a clip.
     """
 
     name: str

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ser_tasks.audio.logmel import padded_width as width_of
 from ser_tasks.audio.packed import FULL_SCALE, SAMPLE_RATE_HZ, PackedAudio
 
-_WIDTH = 4_000  # batches are padded to a multiple of this many samples: kernels are made anew for every new shape
 _RESIDENT = 0.25  # part of a GPU's free memory that a corpus may lie in for the length of a training
 _APPLIED_S = {"cpu": 24.0}  # most audio in a batch outside training: what a CPU's cache holds
 _APPLIED_ELSEWHERE_S = 120.0
@@ -61,7 +61,7 @@ class Waveforms:
 
 def padded_width(lengths: Sequence[int]) -> int:
     """Samples that a batch of clips of these lengths is padded to."""
-    return -(-max(lengths) // _WIDTH) * _WIDTH
+    return width_of(max(lengths))
 
 
 def pieces(batch: Sequence[int], count: int) -> list[list[int]]:

@@ -27,7 +27,7 @@ from ser_tasks.training.batches import collate, padded_width, prediction_batches
 from ser_tasks.training.device import autocast, wants_bf16
 from ser_tasks.training.options import FitOptions
 
-_VERSION = 2  # raise it when `features` of an encoder gives other numbers: what lies in caches is then made anew
+_VERSION = 3  # raise it when `features` of an encoder gives other numbers: what lies in caches is then made anew
 _ABANDONED_S = 86_400  # an unfinished cache that nothing was written to for so long belongs to nobody
 _log = logging.getLogger(__name__)
 
@@ -83,13 +83,12 @@ def cached_features(
 class _Cached:
     """An `Inputs` that reads a cache through a memory map.
 
-    Batches have as many frames as the waveforms' padding would give: dropout then draws the same numbers.
+    Batches have as many frames as their longest clip, which is what networks cut them to: dropout draws the same.
     """
 
     def __init__(self, folder: Path, audio: PackedAudio, device: torch.device) -> None:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         self.audio, self.device = audio, device
-        self.frames_of_width = {int(width): frames for width, frames in index["frames_of_width"].items()}
         self.channels = int(index["channels"])
         self.bf16 = bool(index["bf16"])
         self.starts = dict(zip(index["clips"], index["starts"], strict=True))
@@ -100,8 +99,7 @@ class _Cached:
 
     def __call__(self, clips: Sequence[int]) -> tuple[Tensor, Tensor]:
         counts = [self.counts[i] for i in clips]
-        frames = self.frames_of_width[padded_width([self.audio.length(i) for i in clips])]
-        padded = np.zeros((len(clips), frames, self.channels), dtype=self.frames.dtype)
+        padded = np.zeros((len(clips), max(counts), self.channels), dtype=self.frames.dtype)
         for row, (i, count) in enumerate(zip(clips, counts, strict=True)):
             padded[row, :count] = self.frames[self.starts[i] : self.starts[i] + count]
         features = torch.from_numpy(padded).to(self.device)
@@ -115,7 +113,7 @@ def _fill(
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=place.parent))
     order: list[int] = []
     all_counts: list[int] = []
-    bf16, channels, frames_of_width = False, 0, {}
+    bf16, channels = False, 0
     try:
         with (partial / "features.bin").open("wb") as file, torch.inference_mode():
             model.eval()
@@ -123,7 +121,6 @@ def _fill(
                 waveforms, lengths = collate(audio, batch)
                 with autocast(device, options.precision):
                     features, counts = model.features(waveforms.to(device), lengths.to(device))
-                frames_of_width[waveforms.shape[1]] = features.shape[1]
                 bf16, channels = features.dtype == torch.bfloat16, features.shape[2]
                 features = features.view(torch.int16) if bf16 else features.float()
                 for clip, row, count in zip(batch, features.cpu(), counts.tolist(), strict=True):
@@ -133,7 +130,6 @@ def _fill(
         starts = np.cumsum([0, *all_counts])[:-1].tolist()
         index = {
             "clips": order, "starts": starts, "counts": all_counts, "channels": channels, "bf16": bf16,
-            "frames_of_width": frames_of_width,
         }  # fmt: skip
         (partial / "index.json").write_text(json.dumps(index), encoding="utf-8")
         shutil.rmtree(place, ignore_errors=True)
@@ -146,7 +142,7 @@ def _fill(
 
 
 def _batches(audio: PackedAudio, clips: Sequence[int], batch_seconds: float) -> Iterator[list[int]]:
-    """Batches of clips that are padded to one width, so that each width is met."""
+    """Batches of clips that are padded to one width."""
     by_width: dict[int, list[int]] = {}
     for i in clips:
         by_width.setdefault(padded_width([audio.length(i)]), []).append(i)
@@ -183,15 +179,15 @@ def _make_room(folder: Path, left: float) -> None:
 
 
 def _digest(model: Any, audio: PackedAudio, clips: Iterable[int], options: FitOptions, device: torch.device) -> str:
-    """Of all that decides the features' bits: the encoder, the clips, and how they are computed."""
-    encoder = model.encoder
+    """Of all that decides the features' bits: what makes them, the clips, and how they are computed."""
+    described, modules = model.features_made_of()
     about = [
-        _VERSION, encoder.describe(), torch.__version__, transformers.__version__, device.type,
+        _VERSION, described, torch.__version__, transformers.__version__, device.type,
         wants_bf16(device, options.precision), torch.get_num_threads(), options.batch_seconds,
         [audio.utterance_ids[i] for i in clips],
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
-    for module in encoder.stages()[0]:
+    for module in modules:
         for name, tensor in module.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ser_tasks.errors import BadInput
+from ser_tasks.models.encoder import Encoder
 from ser_tasks.models.encoders import EncoderShape, check_encoder, encoder_from_description, load_encoder
 
 # ser_tasks comes first: it lets torchaudio, which transformers imports, do without CUDA
@@ -69,6 +70,12 @@ def make(kind: str, norm: str) -> Any:
     return model.eval()
 
 
+def whole(encoder: Encoder) -> Encoder:
+    """Without the front end: what transformers computes it computes on the clip as it is."""
+    encoder.hear("whole")
+    return encoder
+
+
 def noise(length: int, seed: int = 0) -> torch.Tensor:
     return 0.1 * torch.randn(1, length, generator=torch.Generator().manual_seed(seed)).cumsum(1).sin()
 
@@ -105,7 +112,7 @@ def test_states_equal_those_of_transformers_for_the_clip_alone(
     kind: str, norm: str, recorded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make(kind, norm)
-    encoder = load_encoder(saved(model, tmp_path, normalise=True)).eval()
+    encoder = whole(load_encoder(saved(model, tmp_path, normalise=True)).eval())
     waveforms = [noise(length, seed) for seed, length in enumerate(LENGTHS)]
     batch, lengths = padded(*waveforms)
     with monkeypatch.context() as patch:
@@ -137,7 +144,7 @@ def conformer(tmp_path: Path) -> Any:
 
 @torch.inference_mode()
 def test_wav2vec2_bert_equals_transformers_features_and_states_in_any_batch(conformer: Any, tmp_path: Path) -> None:
-    encoder = load_encoder(tmp_path / "conformer")
+    encoder = whole(load_encoder(tmp_path / "conformer"))
     waveforms = [noise(length, seed) for seed, length in enumerate((12_000, 8_000, 8_160, 5_555, 900))]
     batch = padded(*waveforms)
     features, counts = encoder.features(*batch)
@@ -162,7 +169,7 @@ def test_whisper_over_30_s_equals_transformers_features_and_layers(whisper: Path
     model = TransformersWhisperEncoder.from_pretrained(whisper, dtype=torch.float32).eval()
     features = WhisperFeatureExtractor()(waveform[0].numpy(), sampling_rate=16_000, return_tensors="pt").input_features
     expected = model(features).last_hidden_state
-    states, counts = load_encoder(whisper)(waveform, torch.tensor([480_000]))
+    states, counts = whole(load_encoder(whisper))(waveform, torch.tensor([480_000]))
     assert counts.tolist() == [1500]
     # the last window of a clip sees its mirror image there and silence here
     torch.testing.assert_close(states[-1][:, :1400], expected[:, :1400], rtol=0, atol=2e-3)
@@ -170,7 +177,7 @@ def test_whisper_over_30_s_equals_transformers_features_and_layers(whisper: Path
 
 @torch.inference_mode()
 def test_whisper_states_do_not_depend_on_the_batch(whisper: Path) -> None:
-    encoder = load_encoder(whisper)
+    encoder = whole(load_encoder(whisper))
     waveforms = [noise(length, seed) for seed, length in enumerate((500_000, 48_000, 47_999, 481_000, 480_000, 150))]
     states, counts = encoder(*padded(*waveforms))
     for row, waveform in enumerate(waveforms):

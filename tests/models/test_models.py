@@ -10,12 +10,15 @@ import pytest
 import torch
 from torch import nn
 
+from ser_tasks.audio.logmel import LogMel, LogMelOptions, frame_mask, normalised
+from ser_tasks.audio.voice import PITCH
 from ser_tasks.config import CnnNetwork, Wav2Vec2Network
 from ser_tasks.errors import BadInput
 from ser_tasks.models.cnn import Cnn, CnnOptions
 from ser_tasks.models.encoders import EncoderShape, load_encoder
 from ser_tasks.models.files import ModelSpec, build_model, load_model, save_model
 from ser_tasks.models.wav2vec2 import Wav2Vec2Options
+from tests.audio.test_speech import voice
 
 LABELS = ["angry", "happy", "sad"]
 TINY = {"random": {"hidden_size": 32, "layers": 2, "heads": 2, "feed_forward_size": 48, "convolution_channels": 16}}
@@ -95,15 +98,80 @@ def test_what_the_configuration_says_are_the_networks_own_options_and_defaults()
 
 def test_the_cnns_options_reach_its_augmentation() -> None:
     options = CnnOptions(
-        time_masks=5, bin_masks=6, bin_mask_width=7, stretch=0.4, bin_shift=3, time_shift=0.2, noise=0.3
+        time_masks=5,
+        bin_masks=6,
+        bin_mask_width=7,
+        stretch=0.4,
+        bin_shift=3,
+        time_shift=0.2,
+        noise=0.3,
+        noise_snr_db=(5.0, 25.0),
+        band=0.0,
     )
     model = build_model(ModelSpec("cnn", Cnn(options, 3).describe(), LABELS))
     assert isinstance(model, Cnn)
     assert model.options == options
-    features, waveform = model.augment.options, model.augment_waveform.options
+    features, room = model.augment.options, model.augment_room.options
     assert (features.time_masks, features.bin_masks, features.bin_mask_width) == (5, 6, 7)
     assert (features.stretch, features.bin_shift) == (0.4, 3)
-    assert (waveform.time_shift, waveform.noise, waveform.noise_snr_db) == (0.2, 0.3, (10.0, 30.0))
+    assert (room.time_shift, room.noise, room.noise_snr_db, room.band) == (0.2, 0.3, (5.0, 25.0), 0.0)
+
+
+@pytest.mark.parametrize("architecture", SPECS)
+@torch.inference_mode()
+def test_neither_level_nor_silence_around_speech_changes_what_a_model_says(architecture: str) -> None:
+    model, _ = built(architecture)
+    clip = voice(1.5)
+
+    def probabilities(waveform: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = model(waveform[None], torch.tensor([len(waveform)]))
+        return found.softmax(dim=1)
+
+    said = probabilities(clip)
+    for gain_db in (-30, -12, 6, 20):
+        torch.testing.assert_close(probabilities(clip * 10 ** (gain_db / 20)), said, rtol=0, atol=1e-3)
+    ends = torch.zeros(16_000)
+    padded = probabilities(torch.cat([ends, clip, ends]))
+    assert int(padded.argmax()) == int(said.argmax())
+    # silence of another length is the same silence
+    longer = probabilities(torch.cat([ends, ends, clip, ends, ends]))
+    torch.testing.assert_close(longer, padded, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "baseline", "wav2vec2", "probe"])
+@torch.inference_mode()
+def test_a_model_that_was_saved_before_there_was_a_front_end_hears_what_it_heard(
+    architecture: str, tmp_path: Path
+) -> None:
+    options = dict(SPECS[architecture])
+    if architecture == "cnn":
+        options |= {"floor": 1e-8, "pitch": False}
+    spec = ModelSpec(architecture, options | ({} if architecture == "probe" else {"front_end": "whole"}), LABELS)
+    model: Any = build_model(spec).eval()
+    if architecture == "probe":
+        model.encoder.hear("whole")
+    save_model(tmp_path, model, spec)
+    described = json.loads((tmp_path / "model.json").read_text())
+    for new in ("front_end", "floor", "pitch"):
+        described["options"].pop(new, None)
+        described["options"].get("encoder", {}).pop(new, None)
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    loaded: Any = load_model(tmp_path)[0]
+    waveforms, lengths = clips([16_000, 9_000])
+    assert torch.equal(loaded(waveforms, lengths), model(waveforms, lengths))
+    quieter = loaded.embed(0.1 * waveforms, lengths)
+    if architecture in ("cnn", "baseline"):  # silence counts, as it did
+        features, counts = LogMel(LogMelOptions(n_mels=options.get("n_mels", 64), normalise=architecture == "cnn"))(
+            waveforms, lengths
+        )
+        heard, frames = loaded.voice(waveforms, lengths)
+        power = heard[:, :, :-PITCH].transpose(1, 2).clamp(min=1e-8).log()
+        expected = (
+            normalised(power, frames) if architecture == "cnn" else power * frame_mask(counts, power.shape[2])[:, None]
+        )
+        torch.testing.assert_close(features[:, :, : expected.shape[2]], expected, rtol=0, atol=1e-5)
+    if architecture == "baseline":
+        assert float((quieter - loaded.embed(waveforms, lengths)).abs().max()) > 1
 
 
 @pytest.mark.parametrize("architecture", SPECS)

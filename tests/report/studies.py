@@ -24,7 +24,7 @@ from ser_tasks.evaluation.metrics import (
 LABELS = ["angry", "disgust", "fear", "happy", "neutral", "sad"]
 SKILL = {"baseline": 0.35, "cnn": 0.6, "wav2vec2": 0.05, "probe": 0.7}
 TITLES = {
-    "baseline": "log-mel mean and sd + logistic regression",
+    "baseline": "speech statistics + logistic regression",
     "cnn": "CNN on log-mel",
     "wav2vec2": "wav2vec2, small, random",
     "probe": "whisper-tiny.en, frozen + linear probe",
