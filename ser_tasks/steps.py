@@ -298,7 +298,7 @@ def _transfer_needs(plan: Plan, corpus: str) -> Needs:
 STEPS: dict[str, Step] = {
     "scan": Step(
         "Decode, hash and measure every clip of a corpus: a manifest, and lists of what is rejected and why.",
-        2,
+        3,
         "ser_tasks.builds.scan:build",
         needs=lambda plan, corpus: {"raw": ("raw", corpus)},
         params=lambda plan, corpus: {
