@@ -34,15 +34,22 @@ def inspect(
     reader: Reader = "auto",
     checksums: Checksums = None,
     page: Annotated[Path | None, typer.Option(help="Also write a page with pictures there (one .html file).")] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(help="A training corpus to compare recordings with: a folder that `ser split` made, or a corpus."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a corpus holds: emotions by speaker and sex, durations, levels, problems, what would give labels away.
+
+    With --beside also how it was recorded beside a training corpus, and what to expect of a model from there.
 
     Example: `ser inspect --source_dir RAVDESS --page ravdess.html`
     """
     import pandas as pd
 
     from ser_tasks.corpora.source import open_source
+    from ser_tasks.data.conditions import side_by_side
     from ser_tasks.data.inspection import inspect_corpus
     from ser_tasks.data.manifest import read_manifest
     from ser_tasks.local import described, read_json, scan_folder
@@ -53,6 +60,9 @@ def inspect(
         manifest = read_manifest(scanned / "manifest.parquet")
         rejected, left_out, missing = (pd.read_csv(scanned / f"{name}.csv") for name in UNUSED_FILES)
         report = inspect_corpus(manifest, rejected, left_out, missing, read_json(scanned / "summary.json"))
+    if beside:
+        name, trained = _trained_on(beside)
+        report["beside"] = {"corpus": name, **side_by_side(trained, manifest)}
     if page:
         from ser_tasks.report.inspection_page import write_inspection_page
 
@@ -66,6 +76,21 @@ def inspect(
 
     for table in inspection_tables(report):
         out.print(table)
+
+
+def _trained_on(folder: Path) -> tuple[str, Any]:
+    """Name and manifest of a training corpus: what `ser split` made of it, or the corpus itself."""
+    from ser_tasks.data.manifest import read_manifest
+    from ser_tasks.local import described, read_json, scan_folder
+
+    scanned = folder / "scan"
+    if not (scanned / "manifest.parquet").is_file():
+        if not folder.exists():
+            raise BadInput(f"--beside {folder} does not exist: give a folder that 'ser split' made, or a corpus")
+        root, _, description = described("auto", str(folder))
+        with err.status(f"reading {folder} as {description['name']} ..."):
+            scanned = scan_folder(root, description["name"], description, None)
+    return read_json(scanned / "summary.json")["corpus"], read_manifest(scanned / "manifest.parquet")
 
 
 def _study(config: str | None, reader: str, description: Mapping[str, Any], manifest: Any) -> StudyConfig:

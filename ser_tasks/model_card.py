@@ -4,11 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ser_tasks.data.conditions import Conditions, in_words
+
 SHOWN_SLICES = 6
 LIMIT = 5000
 """Characters that MLflow keeps of a version's description."""
 BROKEN = "- **broken**"
-FIRST_TO_GO = ("## Known issues", "## Slices", "## Data")
+FIRST_TO_GO = ("## Known issues", "## Slices", "## Data", "## Recording conditions")
 """Sections whose points a card that is too long loses, one section after the other."""
 
 
@@ -33,6 +35,7 @@ class Card:
         links: Name to address.
         pictures: Name to address, of confusion matrices and the reliability diagram.
         baselines: Corpus to metrics.json of the log-mel baseline on it.
+        conditions: How the training corpus was recorded; None where it is not known.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Card:
     champion: str = ""
     pictures: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    conditions: Conditions | None = None
 
 
 def write_card(card: Card) -> str:
@@ -62,7 +66,10 @@ def write_card(card: Card) -> str:
         )
     if card.note:
         lines.append(f"**{card.note}**")
-    parts = (_gate(card), _use(card), _results(card), _calibration(card), _slices(card), _issues(card), _data(card))
+    parts = (
+        _gate(card), _use(card), _results(card), _conditions(card), _calibration(card), _slices(card), _issues(card),
+        _data(card),
+    )  # fmt: skip
     lines += ["", *(line for part in parts for line in (*part, "")), *_links(card)]
     return "\n".join(lines).strip() + "\n"
 
@@ -159,6 +166,15 @@ def _results(card: Card) -> list[str]:
     many = f"{card.shown} version{'s' if card.shown != 1 else ''} of {card.name}"
     lines.append(f"{many} so far {'were' if card.shown != 1 else 'was'} measured on these test speakers.")
     return lines
+
+
+def _conditions(card: Card) -> list[str]:
+    """How the training corpus was recorded, and what that leads one to expect on each other corpus."""
+    lines = [f"- {card.metrics[0]['corpus']} (training): {in_words(card.conditions)}"] if card.conditions else []
+    for item in card.metrics:
+        if item.get("across"):
+            lines.append(f"- on {item['corpus']}: {' '.join(item['across']['conditions']['sentences'])}")
+    return ["## Recording conditions", *lines] if lines else []
 
 
 def _calibration(card: Card) -> list[str]:

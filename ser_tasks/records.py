@@ -103,6 +103,8 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         {"model", "gate", "name", "version", "run_id", "new", "spent"}; spent: requests to the store, without MLflow's.
     """
     from ser_tasks import registry
+    from ser_tasks.data.conditions import conditions
+    from ser_tasks.data.manifest import read_manifest
     from ser_tasks.model_card import Card
     from ser_tasks.tracking import RESULTS, TESTED, Training, marks, register_training
     from ser_tasks.verdicts import digest, verdict_of
@@ -120,6 +122,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         for corpus in plan.config.emotion_corpora
     ]
     datasets = {corpus: find(given, "scan", corpus) for corpus in plan.config.emotion_corpora}
+    scan = datasets[plan.config.emotion.train_corpus]
     made = [corpus for corpus in plan.config.emotion_corpora if plan.config.corpora[corpus].synthetic]
     spec = json.loads((folder / "model.json").read_text())
     split, report = find(given, "split", ""), find(given, "report", "")
@@ -154,6 +157,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         shown=1,
         links={"Airflow run": airflow_link(by), "Report": report_link(report)},
         baselines={corpus: item for corpus, item in baselines.items() if item},
+        conditions=conditions(read_manifest(store.cached(scan) / "manifest.parquet")) if scan else None,
     )
     training = Training(
         name=name,

@@ -298,7 +298,7 @@ def _transfer_needs(plan: Plan, corpus: str) -> Needs:
 STEPS: dict[str, Step] = {
     "scan": Step(
         "Decode, hash and measure every clip of a corpus: a manifest, and lists of what is rejected and why.",
-        2,
+        3,
         "ser_tasks.builds.scan:build",
         needs=lambda plan, corpus: {"raw": ("raw", corpus)},
         params=lambda plan, corpus: {
@@ -401,7 +401,7 @@ STEPS: dict[str, Step] = {
     "evaluate": Step(
         "UAR, accuracy, macro-F1, classes, calibration, slices and raters of one model on one corpus, with intervals "
         "clustered by speaker.",
-        4,
+        5,
         "ser_tasks.builds.evaluate:build",
         _evaluate_needs,
         params=_evaluate_params,
@@ -502,7 +502,7 @@ STEPS: dict[str, Step] = {
     ),
     "report": Step(
         "One HTML page with tables, figures and links to their data.",
-        3,
+        4,
         "ser_tasks.builds.report:build",
         needs=_report_needs,
         params=lambda plan, about: {"config": plan.config.portable(), "notes": plan.notes},

@@ -57,6 +57,28 @@ def test_inspect_counts_the_real_ravdess(ravdess: Path) -> None:
     assert {"utterance_id": "03-01-08-01-02-02-01", "issue": "2 channels, averaged to mono"} in report["issues"]
 
 
+def test_inspect_beside_a_data_root_or_a_corpus_says_what_to_expect(
+    data_root: Path, few_actors: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    for path in sorted(few_actors.glob("Actor_*/*.flac"))[::6]:
+        samples = decode(path).samples
+        loud = np.abs(samples) > 0.05 * np.abs(samples).max()
+        (other / path.parent.name).mkdir(parents=True, exist_ok=True)
+        soundfile.write(other / path.parent.name / path.name, samples[loud], 16000)
+    report = ser_json("inspect", "--source_dir", other, "--beside", data_root)
+    assert report["beside"]["corpus"] == "ravdess" and report["beside"]["test"] == report["conditions"]
+    assert report["beside"]["sentences"][0].startswith("Half of the training corpus is silence (5")
+    again = ser_json("inspect", "--source_dir", other, "--beside", few_actors)
+    assert again["beside"] == report["beside"]
+    page = tmp_path / "page.html"
+    said = ser("inspect", "--source_dir", other, "--beside", data_root, "--page", page).stdout
+    assert "What to expect here of a model trained on ravdess" in said
+    assert "Half of the training corpus is silence" in page.read_text()
+    error = ser("inspect", "--source_dir", other, "--beside", tmp_path / "none", status=1).stderr
+    assert "--beside" in error and "does not exist" in error
+
+
 @pytest.mark.parametrize("model", ["baseline", "cnn", "wav2vec2"])
 def test_train_test_and_predict(data_root: Path, few_actors: Path, tmp_path: Path, model: str) -> None:
     out = tmp_path / "model"

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ser_tasks.data.conditions import Conditions, Quartiles
 from ser_tasks.model_card import LIMIT, Card, shortened, write_card
 from tests.trainings import make_training
 
@@ -84,6 +85,17 @@ def test_a_reviewer_finds_everything_on_the_card(tmp_path: Path) -> None:
         "[Report](http://airflow/page)",
     ):
         assert expected in text
+
+
+def test_a_card_says_how_its_corpus_was_recorded_and_what_to_expect_elsewhere(tmp_path: Path) -> None:
+    card = full(tmp_path)
+    assert "Recording conditions" not in write_card(card)
+    within, across = card.metrics
+    told = {"conditions": {"sentences": ["Half of the training corpus is silence.", "The test corpus is noisier."]}}
+    known = Conditions(9, 0.54, 0.34, 0.0, Quartiles(-46, -40, -34), None, None, Quartiles(7600, 7700, 7700))
+    text = write_card(replace(card, metrics=[within, across | {"across": told}], conditions=known))
+    assert "- c (training): 54 % silence, 34 % digital silence, level −40 dB, bandwidth 7.7 kHz\n" in text
+    assert "- on b: Half of the training corpus is silence. The test corpus is noisier.\n" in text
 
 
 def test_the_widest_gaps_are_shown_and_the_way_to_the_others(tmp_path: Path) -> None:

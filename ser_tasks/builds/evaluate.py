@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ser_tasks.builds.predictions import Predicted, of_role, predicted
+from ser_tasks.data.conditions import side_by_side
 from ser_tasks.data.manifest import read_manifest
 from ser_tasks.data.votes import HEARD, kind_of_raters, vote_counts
 from ser_tasks.evaluation.across import arousal_collapse, domain_shift, prior_shift
@@ -69,7 +70,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
             test.target, test.chosen, test.speaker,
             {str(name): list(values) for name, values in slice_columns(clips).items()}, len(labels), *drawn,
         ),
-        "across": _across(inputs, params, test) if across and "trained" in inputs else None,
+        "across": _across(inputs, params, test) if across and {"trained", "manifest"} <= set(inputs) else None,
         "variants": _variants(inputs["predictions"] / "variants.parquet", manifest, params),
     }  # fmt: skip
     metrics["recall"] = {row["label"]: row["recall"].value for row in metrics["classes"]}
@@ -151,10 +152,12 @@ def _people(
 
 
 def _across(inputs: Mapping[str, Path], params: Mapping[str, Any], test: Predicted) -> dict[str, Any]:
-    """What differs between the corpus that the model was trained on and this one."""
-    labels = params["labels"]
-    rows = pd.read_parquet(inputs["rows"] / "rows.parquet")
-    trained = [str(label) for label in rows.loc[rows["role"] == "train", "label"]]
+    """What differs between the corpus that the model was trained on and this one; of classes only with its rows."""
+    labels, prior = params["labels"], None
+    if "rows" in inputs:
+        rows = pd.read_parquet(inputs["rows"] / "rows.parquet")
+        trained = [str(label) for label in rows.loc[rows["role"] == "train", "label"]]
+        prior = prior_shift(trained, [labels[i] for i in test.target], labels)
     train, tested = (read_manifest(inputs[name] / "manifest.parquet") for name in ("trained", "manifest"))
     spectra = None
     if "spectra" in inputs:
@@ -162,11 +165,12 @@ def _across(inputs: Mapping[str, Path], params: Mapping[str, Any], test: Predict
         sides = {"train": held["trained"], "test": params["corpus"]}
         spectra = {side: np.array(held["spectra"][name]) for side, name in sides.items()}
     return {
-        "prior_shift": prior_shift(trained, [labels[i] for i in test.target], labels),
+        "prior_shift": prior,
         "arousal": arousal_collapse(
             test.target, test.chosen, test.speaker, labels, params["resamples"], params["seed"]
         ),
         "domain_shift": domain_shift(train, tested, spectra),
+        "conditions": side_by_side(train, tested),
     }
 
 

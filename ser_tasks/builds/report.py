@@ -4,11 +4,14 @@ import base64
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ser_tasks.data.conditions import conditions
+from ser_tasks.data.manifest import read_manifest
 from ser_tasks.report.figures import file_name
 from ser_tasks.report.listening import clips_to_hear
 from ser_tasks.report.page import Findings, render_page, results_table
@@ -62,6 +65,10 @@ def _read(inputs: Mapping[str, Path], params: Mapping[str, Any]) -> Findings:
         transfers=each("transfer", "metrics.json"),
         seeds=each("seeds", "seeds.json"),
         clips=heard(inputs),
+        conditions={
+            corpus: asdict(conditions(read_manifest(folder / "manifest.parquet")))
+            for corpus, folder in about(inputs, "scan").items()
+        },
     )
 
 

@@ -4,12 +4,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ser_tasks.audio.measure import MUCH_OFFSET, NEARLY_SILENT_DB
+from ser_tasks.data.conditions import conditions
 from ser_tasks.data.format_leak import format_leak
 
 NO_SOUND_DB = -115.0
@@ -57,6 +59,7 @@ def inspect_corpus(
         "channels": _counts(manifest["channels"]),
         "codecs": _counts(manifest["codec"]),
         "level": _level(manifest),
+        "conditions": asdict(conditions(manifest)),
         "emotions": {emotion: int(n) for emotion, n in manifest["emotion"].value_counts().sort_index().items()},
         "by_emotion": [_emotion_row(emotion, manifest[manifest["emotion"] == emotion]) for emotion in emotions],
         "sexes": _speakers_by(manifest, sex),

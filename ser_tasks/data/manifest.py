@@ -37,6 +37,7 @@ FACT_COLUMNS = pa.schema(
         ("sha256", pa.string()), ("bytes", pa.int64()), ("sample_rate_hz", pa.int32()), ("channels", pa.int16()),
         ("codec", pa.string()), ("duration_s", pa.float32()), ("peak", pa.float32()), ("rms_db", pa.float32()),
         ("dc_offset", pa.float32()), ("clipped_fraction", pa.float32()), ("silent_fraction", pa.float32()),
+        ("noise_db", pa.float32()), ("bandwidth_hz", pa.float32()), ("digital_silence_fraction", pa.float32()),
     ]
 )  # fmt: skip
 """What was measured on its file: see `Facts`."""
@@ -129,7 +130,11 @@ def write_manifest(frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
-    """Read a manifest. Raises BadInput when the file is none."""
+    """Read a manifest; what one of an earlier version did not measure yet is missing in every row.
+
+    Raises:
+        BadInput: The file is no manifest.
+    """
     try:
         table = pq.read_table(path, schema=SCHEMA)
     except (OSError, pa.ArrowException) as error:

@@ -9,9 +9,19 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ser_tasks.report.conditions_table import CONDITIONS_NOTE, CONDITIONS_TITLE
 from ser_tasks.report.figures import Picture, style
 from ser_tasks.report.inspection_figures import Read, corpus_pictures
-from ser_tasks.report.inspection_text import emotion_rows, heading, leak_lines, number, overview, problem_names
+from ser_tasks.report.inspection_text import (
+    beside_lines,
+    condition_rows,
+    emotion_rows,
+    heading,
+    leak_lines,
+    number,
+    overview,
+    problem_names,
+)
 
 
 def write_inspection_page(report: Mapping[str, Any], manifest: pd.DataFrame, read: Read, out: Path) -> None:
@@ -34,12 +44,19 @@ def write_inspection_page(report: Mapping[str, Any], manifest: pd.DataFrame, rea
     with style():
         pictures = [(picture, _source(picture)) for picture in corpus_pictures(report, manifest, read)]
     head, rows = emotion_rows(report)
+    sides, facts = condition_rows(report)
     page = environment.get_template("inspection.html.j2").render(
         report=report,
         heading=heading(report),
         overview=overview(report),
         emotion_head=[(_capital(name), "n" if place else "") for place, name in enumerate(head)],
         emotion_rows=rows,
+        conditions_title=CONDITIONS_TITLE,
+        conditions_note=CONDITIONS_NOTE,
+        conditions_head=[(name, "n" if place else "") for place, name in enumerate(sides)],
+        conditions_rows=facts,
+        beside=report.get("beside"),
+        beside_lines=beside_lines(report),
         pictures=pictures,
         leak=report["format_leak"],
         leak_lines=leak_lines(report),

@@ -7,6 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from ser_tasks.report.conditions_table import CONDITIONS_HEAD, CONDITIONS_NOTE, CONDITIONS_TITLE, condition_cells
 from ser_tasks.report.figures import SYNTHETIC
 
 SHOWN_PROBLEMS = 20
@@ -19,8 +20,10 @@ _CHANNELS = {"1": "mono", "2": "stereo"}
 
 
 def inspection_tables(report: Report) -> list[Table]:
-    """Tables for a terminal: the corpus, its emotions, its speakers where they are few, problems, format and label."""
-    tables = [_plain(heading(report), overview(report)), _table("Emotions", *emotion_rows(report))]
+    """Tables for a terminal: the corpus, how it was recorded, its emotions, its speakers where they are few, problems,
+    format and label."""
+    tables = [_plain(heading(report), overview(report)), *_conditions(report)]
+    tables.append(_table("Emotions", *emotion_rows(report)))
     if 0 < len(report["by_speaker"]) <= SHOWN_SPEAKERS:
         tables.append(_table("Clips by speaker and emotion", *speaker_rows(report)))
     return [*tables, *_problems(report), _plain("Does the format give the label away?", leak_lines(report))]
@@ -62,6 +65,21 @@ def overview(report: Report) -> list[tuple[str, str]]:
         *(("note", note) for note in report["notes"]),
     ]  # fmt: skip
     return [(name, value) for name, value in lines if value]
+
+
+def condition_rows(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Column names and one row a fact: of this corpus, and of the training corpus where there is one beside it."""
+    sides, head = [report["conditions"]], ["", str(report["corpus"] or "this corpus")]
+    if beside := report.get("beside"):
+        sides, head = [*sides, beside["train"]], [*head, f"{beside['corpus']} (training)"]
+    columns = zip(*(condition_cells(side) for side in sides), strict=True)
+    return head, [[name, *cells] for name, cells in zip(CONDITIONS_HEAD, columns, strict=True)]
+
+
+def beside_lines(report: Report) -> list[str]:
+    """What the training corpus beside this one leads one to expect; nothing where there is no such corpus."""
+    beside = report.get("beside")
+    return list(beside["sentences"]) if beside else []
 
 
 def emotion_rows(report: Report) -> tuple[list[str], list[list[str]]]:
@@ -161,6 +179,16 @@ def _commercial(allowed: object) -> str:
     if isinstance(allowed, bool):
         return "allowed by the licence" if allowed else "not allowed by the licence"
     return str(allowed or "not known")
+
+
+def _conditions(report: Report) -> list[Table]:
+    table = _table("How it was recorded", *condition_rows(report))
+    table.caption, table.caption_justify = f"{CONDITIONS_TITLE}. {CONDITIONS_NOTE}", "left"
+    sentences = beside_lines(report)
+    if not sentences:
+        return [table]
+    title = f"What to expect here of a model trained on {report['beside']['corpus']}"
+    return [table, _plain(title, [("", sentence) for sentence in sentences])]
 
 
 def _problems(report: Report) -> list[Table]:

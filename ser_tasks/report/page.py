@@ -4,7 +4,7 @@ Everything on it comes from its inputs: no run ids, no times, so that equal inpu
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ser_tasks.evaluation.metrics import COVERAGE
+from ser_tasks.report.conditions_table import CONDITIONS_HEAD, CONDITIONS_NOTE, CONDITIONS_TITLE, condition_cells
 from ser_tasks.report.figures import file_name
 from ser_tasks.report.trait_page import trait_section
 
@@ -39,6 +40,7 @@ class Findings:
         transfers: metrics.json of each corpus that the trait's direction was tried on.
         seeds: seeds.json of each corpus; empty with one seed.
         clips: Of `clips_to_hear`; empty without a trait, or where the licence does not allow it.
+        conditions: Corpus to its `ser_tasks.data.conditions.Conditions`, as a mapping.
     """
 
     config: Mapping[str, Any]
@@ -56,6 +58,7 @@ class Findings:
     transfers: Sequence[Mapping[str, Any]] = ()
     seeds: Sequence[Mapping[str, Any]] = ()
     clips: Sequence[Mapping[str, Any]] = ()
+    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def render_page(found: Findings) -> str:
@@ -76,6 +79,15 @@ def render_page(found: Findings) -> str:
         split=_split_rows(found.audit),
         labels_head=[(label, "n") for label in found.config["emotion"]["labels"]],
         left_out=_counted(found.left_out),
+        conditions_title=CONDITIONS_TITLE,
+        conditions_note=CONDITIONS_NOTE,
+        conditions_head=[(name[:1].upper() + name[1:], "n") for name in CONDITIONS_HEAD],
+        conditions_rows=_condition_rows(found),
+        expectations={
+            result["corpus"]: result["across"]["conditions"]["sentences"]
+            for result in found.results
+            if result["across"]
+        },
         learning=[_learning_row(name, *model, found.config) for name, model in found.models.items()],
     )
 
@@ -219,6 +231,13 @@ def _split_rows(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
     order = {role: i for i, role in enumerate(("train", "dev", "gate", "test"))}
     corpora = list(dict.fromkeys(row["corpus"] for row in rows.values()))
     return sorted(rows.values(), key=lambda row: (corpora.index(row["corpus"]), order[row["role"]]))
+
+
+def _condition_rows(found: Findings) -> list[tuple[str, list[str]]]:
+    """Corpus and cells, the training corpus first."""
+    trained = found.config["emotion"]["train_corpus"]
+    corpora = sorted(found.conditions, key=lambda corpus: corpus != trained)
+    return [(corpus, condition_cells(found.conditions[corpus])) for corpus in corpora]
 
 
 def _counted(left_out: pd.DataFrame) -> list[tuple[str, str, int]]:

@@ -57,6 +57,16 @@ def test_a_manifest_is_read_as_it_was_scanned(tmp_path: Path) -> None:
         read_manifest(tmp_path / "no.parquet")
 
 
+def test_a_manifest_of_an_earlier_version_is_read_without_what_it_did_not_measure(tmp_path: Path) -> None:
+    new = ["noise_db", "bandwidth_hz", "digital_silence_fraction"]
+    manifest = scanned(crema_d(tmp_path / "c", "1002_DFA_SAD_XX", "1001_IEO_ANG_LO")).manifest
+    assert manifest[new].notna().all(axis=None)
+    manifest.drop(columns=new).to_parquet(tmp_path / "old.parquet")
+    found = read_manifest(tmp_path / "old.parquet")
+    assert list(found.columns) == SCHEMA.names and found[new].isna().all(axis=None)
+    pd.testing.assert_frame_equal(found.drop(columns=new), manifest.drop(columns=new))
+
+
 def test_the_same_bytes_under_two_names_say_so(tmp_path: Path) -> None:
     root = crema_d(tmp_path / "c", "1001_IEO_ANG_LO", "1002_DFA_SAD_XX", "1003_DFA_SAD_XX")
     audio = root / "AudioWAV"

@@ -1,6 +1,7 @@
 """The steps `evaluate` and `compare` on stored predictions: what is in their files, and that it is right."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,9 @@ def test_another_corpus_shows_its_maps_its_shift_and_its_variants(tmp_path: Path
     assert found["across"]["prior_shift"]["total_variation"] == pytest.approx((0.75 - 1 / 3 + 1 / 3 + 1 / 3 - 0.25) / 2)
     assert found["across"]["domain_shift"]["spectrum"]["rms_difference_db"] == pytest.approx(3.0)
     assert found["across"]["domain_shift"]["rms_db"]["ks_distance"] == 0
+    recorded = found["across"]["conditions"]
+    assert recorded["train"] == recorded["test"] and recorded["train"]["silent"] == pytest.approx(0.1)
+    assert recorded["sentences"][0].startswith("Noise floor and bandwidth of the training corpus and the test corpus")
     assert found["mapping"] == "left out: 48 calm"
     (variant,) = found["variants"]
     assert (variant["name"], variant["clips"], variant["speakers"]) == ("calm as neutral", 16, 4)
@@ -136,6 +140,24 @@ def test_another_corpus_shows_its_maps_its_shift_and_its_variants(tmp_path: Path
     assert [row["label"] for row in variant["classes"]] == ["neutral"]
     assert np.sum(variant["confusion"]["counts"]) == 16 and variant["confusion"]["shares"][0] == [None] * 3
     assert variant["interval"].endswith("with 4 speakers it means little: in simulations it held the truth in 88 %")
+
+
+def test_another_corpus_says_what_its_recordings_lead_one_to_expect_even_without_rows(
+    tmp_path: Path, facts_of: Any
+) -> None:
+    stored = predictions(tmp_path / "p", 0, 1.5)
+    sides = {
+        "trained": lambda i: replace(facts_of(i), silent_fraction=0.55, noise_db=-70.0, bandwidth_hz=7700.0),
+        "manifest": lambda i: replace(facts_of(i), silent_fraction=0.02, noise_db=-70.0, bandwidth_hz=3600.0),
+    }
+    inputs = {name: scanned(tmp_path / name, stored, of) for name, of in sides.items()}
+    inputs |= {"predictions": stored, "dev": stored, "model": model(tmp_path / "m", "CNN")}
+    evaluate.build(inputs, PARAMS | {"relation": "across"}, tmp_path)
+    found = json.loads((tmp_path / "metrics.json").read_text())["across"]
+    assert found["prior_shift"] is None
+    silence, band = found["conditions"]["sentences"]
+    assert silence.startswith("Half of the training corpus is silence (55 %), almost none of the test corpus (2 %)")
+    assert band.startswith("The test corpus is telephone band (3.6 kHz)")
 
 
 def test_labels_that_raters_made_give_people_no_uar_and_evaluators_are_not_called_listeners(

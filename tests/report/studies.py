@@ -179,6 +179,7 @@ def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
                 "sample_rates_hz": {"train": {"16000": 7442}, "test": {"48000": 1440}},
                 "spectrum": {"rms_difference_db": 4.2, "difference_db": [float(i - 20) / 5 for i in range(40)]},
             },
+            "conditions": {"train": {}, "test": {}, "sentences": ["Half of it is silence (54 %).", "It is noisier."]},
         } if relation == "across" else None,
         "variants": [{"name": "calm as neutral", "clips": 120, "speakers": 4, "uar": whole, "accuracy": whole,
                       "macro_f1": whole, "mapping": "20 calm count as neutral; left out: 20 surprised",
@@ -269,6 +270,8 @@ def _scan(folder: Path, corpus: str, clips: int, rng: np.random.Generator) -> Pa
     frame["session"] = [f"Ses{i % 5 + 1:02d}" for i in range(clips)]
     frame["emotion"] = rng.choice(["angry", "happy", "neutral", "sad", "frustrated", "excited"], clips)
     frame["duration_s"] = 2.5
+    frame["rms_db"], frame["silent_fraction"], frame["clipped_fraction"] = -30.0, 0.54, 0.0
+    frame["noise_db"], frame["bandwidth_hz"], frame["digital_silence_fraction"] = -70.0, 7700.0, 0.34
     write_manifest(frame, folder / "manifest.parquet")
     pd.DataFrame({"path": ["a/broken.wav"], "reason": ["is empty"]}).to_csv(folder / "rejected.csv", index=False)
     pd.DataFrame({"path": [], "reason": []}).to_csv(folder / "left_out.csv", index=False)

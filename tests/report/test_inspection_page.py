@@ -1,6 +1,7 @@
 """The pictures, the page and the terminal's tables of a scanned corpus."""
 
 import io
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from ser_tasks.data.conditions import side_by_side
 from ser_tasks.data.inspection import inspect_corpus
 from ser_tasks.errors import BadInput
 from ser_tasks.report.figures import SYNTHETIC
@@ -139,6 +141,48 @@ def test_a_clip_that_has_gone_costs_its_spectrogram_only(tmp_path: Path) -> None
         return tone(path)
 
     assert len(written(tmp_path, made_corpus(speakers=4), read).images) == 4
+
+
+def beside(manifest: pd.DataFrame, trained: pd.DataFrame) -> dict:
+    empty = listing()
+    report = inspect_corpus(manifest, empty, empty, empty, ABOUT)
+    return report | {"beside": {"corpus": "<b>studio</b>", **side_by_side(trained, manifest)}}
+
+
+def recorded(silent: float, bandwidth_hz: float) -> pd.DataFrame:
+    return made_corpus(speakers=4).assign(
+        silent_fraction=silent, bandwidth_hz=bandwidth_hz, noise_db=-70.0, digital_silence_fraction=0.0
+    )
+
+
+def test_how_a_corpus_was_recorded_stands_on_the_page_and_in_the_terminal(tmp_path: Path) -> None:
+    manifest = recorded(0.54, 7700.0)
+    words = " ".join(written(tmp_path, manifest).texts)
+    assert "How it was recorded" in words and re.search(r"Silence, % +54 ", words)
+    assert "7.7 (7.7 to 7.7)" in words and "−70.0 (−70.0 to −70.0)" in words
+    empty = listing()
+    text = printed(inspect_corpus(manifest, empty, empty, empty, ABOUT))
+    assert re.search(r"silence, % +54 *\n", text) and "What to expect" not in text
+    unknown = printed(inspect_corpus(made_corpus(speakers=4), empty, empty, empty, ABOUT))
+    assert re.search(r"bandwidth, kHz +–", unknown)
+
+
+def test_beside_a_training_corpus_stand_both_and_what_to_expect(tmp_path: Path) -> None:
+    manifest = recorded(0.04, 3600.0)
+    report = beside(manifest, recorded(0.54, 7700.0))
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    text = " ".join(printed(report).split())
+    assert "<b>studio</b> (training)" in text and "silence, % 4 54" in text
+    assert "Half of the training corpus is silence (54 %), almost none of the test corpus (4 %)" in text
+    assert "The test corpus is telephone band (3.6 kHz)" in text
+    write_inspection_page(report, manifest, tone, tmp_path / "page.html")
+    words = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).texts)
+    assert "What to expect here of a model trained on <b>studio</b>" in words
+    assert "Half of the training corpus is silence (54 %)" in words and "7.7 (7.7 to 7.7)" in words
+
+
+def test_a_table_of_two_corpora_fits_into_80_columns() -> None:
+    assert "…" not in printed(beside(recorded(0.04, 3600.0), recorded(0.5, 7700.0)), width=80)
 
 
 def test_many_speakers_and_long_names_are_drawn(tmp_path: Path) -> None:

@@ -221,6 +221,17 @@ def test_the_tables_say_what_the_steps_found(whole: Path) -> None:
     )
 
 
+def test_every_corpus_shows_how_it_was_recorded_and_what_that_leads_one_to_expect(whole: Path) -> None:
+    html = (whole / "index.html").read_text()
+    rows = [" ".join(row.split()) for row in Page(html).rows]
+    cells = "54 34 −30.0 (−30.0 to −30.0) −70.0 (−70.0 to −70.0) 40.0 (40.0 to 40.0) 7.7 (7.7 to 7.7) 0"
+    shown = [row.split()[0] for row in rows if row.endswith(cells)]
+    assert shown == ["crema_d", "ravdess", "iemocap"]  # the training corpus first
+    words = " ".join(re.sub(r"<[^>]*>", " ", html).split())
+    said = "Half of it is silence (54\u00a0%). It is noisier."
+    assert f"What the recordings of ravdess mean for models trained on crema_d: {' '.join(said.split())}" in words
+
+
 @pytest.mark.parametrize("clips", [3, 4, 6])
 def test_few_clips_give_maps_or_none_but_no_failure(clips: int) -> None:
     frame = pd.DataFrame({"utterance_id": [f"u{i}" for i in range(clips)], "speaker_id": "s", "emotion": "sad"})
