@@ -12,6 +12,7 @@ from ser_tasks.corpora.demo import make_demo_corpora
 from ser_tasks.corpora.readers import load_description
 from ser_tasks.evaluation.gate import GateOptions
 from ser_tasks.local import run_build
+from ser_tasks.models.files import ModelSpec, build_model, save_model
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 ACTORS = [str(number) for number in range(1001, 1014)]
@@ -46,7 +47,7 @@ def trained(study: dict[str, Path], rows: Path, target: Path) -> Path:
 
 def verdict(study: dict[str, Path], champion: Path, challenger: Path, target: Path, learnt: Path) -> Any:
     both = {"champion": champion, "challenger": challenger, "champion_rows": learnt}
-    params = {"labels": LABELS, "resamples": 500, "seed": 0, "trained": "c"}
+    params = {"resamples": 500, "seed": 0, "trained": "c"}
     if not (target / "harm").exists():  # asked again about the same two models
         run_build("harm", {**both, "split": study["split"], "audio/c": study["pack"]}, params, target / "harm")
     inputs = {**both, "gate": study["gate"], "fit": study["fit"], "audio": study["pack"], "manifest": study["scan"]}
@@ -78,3 +79,26 @@ def test_a_model_that_learnt_shuffled_labels_does_not_pass_and_the_true_one_does
     unsure = verdict(study, true, false, tmp_path / "refused", heard)
     assert unsure["verdict"] == "undecided"
     assert any("learnt from 6 of the gate speakers (1007, 1008" in each["sentence"] for each in unsure["criteria"])
+
+
+def test_harm_is_looked_for_among_the_labels_that_a_corpus_shares_with_both_models(
+    study: dict[str, Path], tmp_path: Path
+) -> None:
+    both: dict[str, Path] = {}
+    for seed, name in enumerate(("champion", "challenger")):
+        spec = ModelSpec("cnn", CnnNetwork(channels=[4, 4, 4, 4]).model_dump(mode="json"), LABELS, title=name)
+        both[name] = tmp_path / name
+        both[name].mkdir()
+        save_model(both[name], build_model(spec, None, seed), spec)
+    (tmp_path / "split").mkdir()
+    rows = pd.read_parquet(study["split"] / "test.parquet")
+    label = rows["label"].where(rows["label"] != "sad", "calm")  # which neither model can say
+    rows.assign(label=label).to_parquet(tmp_path / "split" / "test.parquet")
+    inputs = {**both, "split": tmp_path / "split", "audio/c": study["pack"]}
+    run_build("harm", inputs, {"trained": "another"}, tmp_path / "harm")
+    (part,) = json.loads((tmp_path / "harm" / "harm.json").read_text()).values()
+    assert part["labels_protocol"]["shared"] == ["angry", "happy", "neutral"]
+    assert part["labels_protocol"]["model_only"] == ["sad"]
+    calm = int((label == "calm").sum())
+    assert part["labels_protocol"]["corpus_only"] == {"calm": calm} and calm > 0
+    assert part["clips"] == len(rows) - calm
