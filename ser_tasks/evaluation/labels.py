@@ -45,21 +45,19 @@ class Shared:
         Args:
             opened: How the one model does under the open protocol: `uar` (Estimate) and `collapse` (words, or empty).
         """
-        alone = len(self.models) == 1
-        whose, every = ("model", "the model") if alone else ("all models", "all models")
-        if not self.model_only and len(self.labels) == len(self.models[0]):
-            parts = [f"UAR over all {len(self.labels)} labels of the {'model' if alone else 'models'}"]
+        alone, n = len(self.models) == 1, len(self.labels)
+        if not self.model_only and n == len(self.models[0]):
+            parts = [f"UAR over all {n} labels of the {'model' if alone else 'models'}"]
         else:
-            among = "model and corpus" if alone else f"{whose} and the corpus"
-            parts = [f"UAR among the {len(self.labels)} labels that {among} share ({', '.join(self.labels)})"]
+            who = "model and corpus" if alone else "all models and the corpus"
+            parts = [f"UAR among the {n} labels that {who} share ({', '.join(self.labels)})"]
         if opened:
             collapse = f" ({opened['collapse']})" if opened["collapse"] else ""
             may = f"when any of the model's {len(self.models[0])} labels may be answered"
             parts.append(f"{_in_words(opened['uar'])} {may}{collapse}")
         if self.corpus_only:
             counts = ", ".join(f"{clips} {label}" for label, clips in self.corpus_only.items())
-            cannot = f"{every} cannot answer" if alone else "not all models can answer"
-            parts.append(f"left out: {counts}, which {cannot}")
+            parts.append(f"left out: {counts}, which {'the model cannot' if alone else 'not all models can'} answer")
         return {
             "name": "shared",
             "shared": self.labels,
