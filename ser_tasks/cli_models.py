@@ -166,8 +166,9 @@ def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> Non
         run_build("evaluate", {"predictions": folder / "predictions", "model": ckpt_dir}, params, folder / "metrics")
         metrics = json.loads((folder / "metrics" / "metrics.json").read_text())
         confusion = [line.split(",") for line in (folder / "metrics" / "confusion.csv").read_text().splitlines()]
+        judged = confusion[0][1:]
     if as_json:
-        counts = {row[0]: dict(zip(labels, map(int, row[1:]), strict=True)) for row in confusion[1:]}
+        counts = {row[0]: dict(zip(judged, map(int, row[1:]), strict=True)) for row in confusion[1:]}
         typer.echo(json.dumps({**metrics, "confusion": counts}, indent=1))
         return
     title = f"{metrics['title']} on {corpus}, test: {metrics['clips']} clips, {metrics['speakers']} speakers"
@@ -178,12 +179,19 @@ def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> Non
         )
     table.add_row("UAR by chance, at most", f"{metrics['chance_uar']:.3f}", "")
     out.print(table)
-    grid = Table("true \\ predicted", *labels, "recall", title="confusion, clips")
+    for line in _about_labels(metrics):
+        out.print(line, markup=False)
+    grid = Table("true \\ predicted", *judged, "recall", title="confusion, clips")
     for row in confusion[1:]:
         grid.add_row(*row, f"{metrics['recall'].get(row[0], float('nan')):.2f}")
     out.print(grid)
     if metrics["note"]:
         out.print(metrics["note"])
+
+
+def _about_labels(metrics: Mapping[str, Any]) -> list[str]:
+    """Which labels the numbers are about, the number when any label may be answered, and what is odd of the answers."""
+    return [line for line in (metrics["labels_protocol"]["sentence"], metrics["answers"]) if line]
 
 
 def predict_wav(

@@ -162,6 +162,7 @@ def _results(card: Card) -> list[str]:
             f"{_estimate(each['accuracy'])} | {_estimate(each['macro_f1'])} | {each['clips']} | {each['speakers']} |"
             for each in item["variants"]
         ]
+    lines += ["", *(f"- {line}" for item in card.metrics for line in _about_labels(item))]
     lines += ["", *dict.fromkeys(f"Interval: {item['interval']}." for item in card.metrics)]
     many = f"{card.shown} version{'s' if card.shown != 1 else ''} of {card.name}"
     lines.append(f"{many} so far {'were' if card.shown != 1 else 'was'} measured on these test speakers.")
@@ -175,6 +176,15 @@ def _conditions(card: Card) -> list[str]:
         if item.get("across"):
             lines.append(f"- on {item['corpus']}: {' '.join(item['across']['conditions']['sentences'])}")
     return ["## Recording conditions", *lines] if lines else []
+
+
+def _about_labels(item: Mapping[str, Any]) -> list[str]:
+    """Which labels the numbers of a corpus and its variants are about, and what is odd of the answers."""
+    named = {item["corpus"]: item} | {f"{item['corpus']}, {each['name']}": each for each in item["variants"]}
+    return [
+        f"{name}: {found['labels_protocol']['sentence']}" + (f". **{found['answers']}**" if found["answers"] else "")
+        for name, found in named.items()
+    ]
 
 
 def _calibration(card: Card) -> list[str]:

@@ -324,6 +324,9 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
                     "n": metrics["clips"],
                     "speakers": metrics["speakers"],
                     "chance": metrics["chance_uar"],
+                    "labels": metrics["labels_protocol"]["sentence"],
+                    "uar_open": metrics["open"]["uar"]["value"] if metrics["open"] else None,
+                    "answers": metrics["answers"],
                     "note": metrics["note"],
                 }
             )

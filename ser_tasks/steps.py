@@ -216,7 +216,7 @@ def _gate_params(plan: Plan, model: str) -> dict[str, Any]:
 
 
 def _harm_params(plan: Plan, model: str) -> dict[str, Any]:
-    return {"labels": plan.config.emotion.labels, "trained": plan.config.emotion.train_corpus}
+    return {"trained": plan.config.emotion.train_corpus}
 
 
 def _all_evaluations(plan: Plan) -> Needs:
@@ -408,7 +408,7 @@ STEPS: dict[str, Step] = {
     ),
     "compare": Step(
         "Paired differences of every two models on the same clips: bootstrap over speakers, McNemar, Holm.",
-        4,
+        5,
         "ser_tasks.builds.compare:build",
         _compare_needs,
         _compare_params,
@@ -416,7 +416,7 @@ STEPS: dict[str, Step] = {
     "seeds": Step(
         "Mean and standard deviation over trainings that differ in their seed; wav2vec2 against the CNN over seeds and "
         "speakers.",
-        2,
+        3,
         "ser_tasks.builds.seeds:build",
         _seeds_needs,
         _compare_params,
@@ -425,7 +425,7 @@ STEPS: dict[str, Step] = {
     "harm": Step(
         "UAR of the challenger minus the champion's on every test corpus: a guard where the corpus is another than the "
         "one that was learnt from. No row of test goes further.",
-        2,
+        3,
         "ser_tasks.builds.gate:build_harm",
         _harm_needs,
         _harm_params,
@@ -433,7 +433,7 @@ STEPS: dict[str, Step] = {
     "gate": Step(
         "Whether the challenger may be offered: champion and challenger anew on the gate speakers, every criterion "
         "written out.",
-        2,
+        3,
         "ser_tasks.builds.gate:build_gate",
         _gate_needs,
         _gate_params,
@@ -495,7 +495,7 @@ STEPS: dict[str, Step] = {
     ),
     "figures": Step(
         "Every figure as PNG and SVG, each with its data.",
-        3,
+        4,
         "ser_tasks.builds.figures:build",
         _figures_needs,
         _figures_params,

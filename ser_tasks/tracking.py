@@ -309,13 +309,18 @@ def _has_tone(folder: Path) -> bool:
 
 
 def headline(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Headline metrics by name: `within.uar`, `across.ravdess.uar`, each with its interval."""
+    """Headline metrics by name: `within.uar`, `across.ravdess.uar`, each with its interval.
+
+    `uar_open` is that of a model that may answer labels which the corpus lacks, where it has such.
+    """
     values = {}
     for item in metrics:
         place = "within" if item["relation"] == "within" else f"across.{item['corpus']}"
         for name in ("uar", "accuracy", "macro_f1"):
             values[f"{place}.{name}"] = item[name]["value"]
         values[f"{place}.uar_low"], values[f"{place}.uar_high"] = item["uar"]["low"], item["uar"]["high"]
+        if item["open"]:
+            values[f"{place}.uar_open"] = item["open"]["uar"]["value"]
     return values
 
 
@@ -358,12 +363,15 @@ def log_study(
     with mlflow.start_run(run_id=run_id, run_name=title) as started:
         further = [find_run(client, experiment_id, "ser.key", key) for key in seeds]  # None: trained in another study
         linked = ",".join([*trainings, *filter(None, further)])
-        mlflow.set_tags({**tags, "ser.study": run, "ser.trainings": linked})
+        text = {"mlflow.note.content": results_in_words(summary["rows"])}
+        mlflow.set_tags({**tags, **text, "ser.study": run, "ser.trainings": linked})
         for row in summary["rows"]:
             name = "".join(c if c.isalnum() else "_" for c in row["model"])
             place = f"{row['relation']}.{row['corpus']}.{name}"
             mlflow.log_metrics({f"{place}.{metric}": row[metric] for metric in ("uar", "accuracy", "macro_f1")})
             mlflow.log_metrics({f"{place}.uar_{end}": row[end] for end in ("low", "high")})
+            if row["uar_open"] is not None:
+                mlflow.log_metric(f"{place}.uar_open", row["uar_open"])
         for over in summary["seeds"]:
             for model in over["models"]:
                 place = f"seeds.{over['corpus']}.{model['model']}"
@@ -374,6 +382,15 @@ def log_study(
         mlflow.log_artifacts(str(report), "report")
         found: str = started.info.run_id
     return f"{mlflow_address()}/#/experiments/{experiment_id}/runs/{found}/artifacts"
+
+
+def results_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What MLflow shows above a study's run, in Markdown: each number, which labels it is about, and odd answers."""
+    return "\n".join(
+        f"- {row['model']} on {row['corpus']} ({row['relation']}): UAR **{row['uar']:.3f}** ({row['low']:.3f} to "
+        f"{row['high']:.3f}); {row['labels']}" + (f". **{row['answers']}**" if row["answers"] else "")
+        for row in rows
+    )
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

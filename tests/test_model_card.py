@@ -8,6 +8,9 @@ from ser_tasks.data.conditions import Conditions, Quartiles
 from ser_tasks.model_card import LIMIT, Card, shortened, write_card
 from tests.trainings import make_training
 
+SHARED = (
+    "UAR among the 2 labels that model and corpus share (angry, sad); 0.200 when any of the model's 3 may be answered"
+)
 HALF = "0.500 (0.400 to 0.600)"
 DIFFERENCE = {"value": 0.031, "low": -0.012, "high": 0.074}
 GATE = {
@@ -39,9 +42,9 @@ def full(folder: Path) -> Card:
         for by, gap in (("sex", 0.031), ("age", 0.2), ("race", 0.01), ("duration", 0.15))
     ]
     across = within | {"corpus": "b", "relation": "across"}
-    across["variants"] = [
-        {"name": "calm as neutral"} | {key: within[key] for key in ("uar", "accuracy", "macro_f1", "clips", "speakers")}
-    ]
+    across |= {"labels_protocol": {"sentence": SHARED}, "answers": "all 1 clips are called sad"}
+    told = ("uar", "accuracy", "macro_f1", "clips", "speakers", "labels_protocol", "answers")
+    across["variants"] = [{"name": "calm as neutral"} | {key: within[key] for key in told}]
     return Card(
         name="ser-cnn", key="k" * 64, title="CNN on log-mel", note="", synthetic=["c"], metrics=[within, across],
         licences={"c": "academic use only", "b": "CC0"}, commercial=["b"], digests={"c": "d" * 64}, gate=GATE,
@@ -74,6 +77,9 @@ def test_a_reviewer_finds_everything_on_the_card(tmp_path: Path) -> None:
         f"| c | within | {HALF} | {HALF} | 0.500 | {HALF} | {HALF} | 1 | 1 |",
         f"| b | across | {HALF} |  | 0.500 | {HALF}",
         "| b, calm as neutral | across | 0.500",
+        "- c: UAR over all 2 labels of the model\n",
+        f"- b: {SHARED}. **all 1 clips are called sad**\n",
+        "- b, calm as neutral: UAR over all 2 labels of the model\n",
         "3 versions of ser-cnn so far were measured on these test speakers.",
         "expected calibration error 0.500 (0.400 to 0.600), with temperature 1.00 (from dev) "
         "0.500 (0.400 to 0.600); 15 bins",

@@ -9,8 +9,17 @@ import pytest
 
 from ser_tasks.tracking import log_study, stream
 
-ROW = {"model": "CNN on log-mel", "corpus": "c", "relation": "within", "uar": 0.6, "low": 0.5, "high": 0.7}
-SUMMARY: dict[str, Any] = {"rows": [ROW | {"accuracy": 0.65, "macro_f1": 0.55}], "seeds": [], "rudeness": None}
+ROW: dict[str, Any] = {
+    "model": "CNN on log-mel",
+    "corpus": "c",
+    "relation": "within",
+    "uar": 0.6,
+    "low": 0.5,
+    "high": 0.7,
+}
+ROW |= {"labels": "UAR among the 2 labels that model and corpus share", "answers": "all 9 clips are called sad"}
+ROW |= {"accuracy": 0.65, "macro_f1": 0.55, "uar_open": 0.2}
+SUMMARY: dict[str, Any] = {"rows": [ROW], "seeds": [], "rudeness": None}
 
 
 def test_a_retry_keeps_to_one_run_which_has_the_headline_figures_and_links_every_training(
@@ -40,8 +49,12 @@ def test_a_retry_keeps_to_one_run_which_has_the_headline_figures_and_links_every
     place = "within.c.CNN_on_log_mel"
     assert run.data.metrics == {
         f"{place}.uar": 0.6, f"{place}.uar_low": 0.5, f"{place}.uar_high": 0.7, f"{place}.accuracy": 0.65,
-        f"{place}.macro_f1": 0.55,
+        f"{place}.macro_f1": 0.55, f"{place}.uar_open": 0.2,
     }  # fmt: skip
+    assert run.data.tags["mlflow.note.content"] == (
+        "- CNN on log-mel on c (within): UAR **0.600** (0.500 to 0.700); UAR among the 2 labels that model and corpus "
+        "share. **all 9 clips are called sad**"
+    )
     assert {item.path for item in client.list_artifacts(run.info.run_id)} == {"report", "summary.json"}
 
 

@@ -33,7 +33,8 @@ def make_training(folder: Path, name: str, architecture: str = "cnn") -> Trainin
         ("uar", "accuracy", "macro_f1"), ESTIMATE
     )
     metrics |= {"classes": [{"label": "sad"}], "chance_uar": 0.5, "variants": [], "slices": [], "interval": "95 %"}
-    metrics |= {"calibration": calibration}
+    metrics |= {"calibration": calibration, "open": None, "collapse": "", "answers": ""}
+    metrics |= {"labels_protocol": {"sentence": "UAR over all 2 labels of the model"}}
     card = Card(
         name=name, key="k" * 64, title="small", note="", synthetic=[], metrics=[metrics],
         licences={"c": "CC BY-NC-SA 4.0"}, commercial=[], digests={"c": "d" * 64}, gate=None,

@@ -64,7 +64,7 @@ def print_result(out: Console, summary: Json) -> None:
             f"{row['chance']:.3f}",
             str(row["n"]),
             str(row["speakers"]),
-            row["note"],
+            _remarks(row),
         )
     if trait := summary.get("rudeness"):
         table.add_section()
@@ -82,6 +82,12 @@ def print_result(out: Console, summary: Json) -> None:
         fallback = "These corpora are synthetic: the figures say nothing about people's speech."
         out.print(summary["note"] or fallback, style="bold yellow", markup=False)
     out.print(table)
+
+
+def _remarks(row: Json) -> str:
+    """What must be known of a number; rows of older runs say nothing of labels."""
+    said = [row["note"], row["labels"] if row.get("uar_open") is not None else "", row.get("answers", "")]
+    return "; ".join(part for part in said if part)
 
 
 def _interval(value: float, row: Json) -> str:

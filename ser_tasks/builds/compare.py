@@ -7,53 +7,87 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks.builds.evaluate import plain
-from ser_tasks.builds.predictions import of_role
+from ser_tasks.builds.predictions import Predicted, of_role
 from ser_tasks.errors import BadInput
 from ser_tasks.evaluation.comparison import compare_models, holm
-from ser_tasks.evaluation.metrics import FEW_SPEAKERS, Estimate
+from ser_tasks.evaluation.labels import open_where_it_differs, shared_labels
+from ser_tasks.evaluation.metrics import FEW_SPEAKERS, Counts, Estimate
 
 SURE = 0.05
 """A p-value below this, with an interval that leaves 0 out, is called a difference."""
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: predictions/<model>, model/<model>. Params: corpus, labels, resamples, seed."""
-    labels = params["labels"]
+    """Inputs: predictions/<model>, model/<model>. Params: corpus, labels (whose order is kept), resamples, seed.
+
+    All pairs are judged among the labels that every model and the corpus share: see evaluation.labels.
+    """
     names = [name.removeprefix("predictions/") for name in inputs if name.startswith("predictions/")]
     specs = {name: json.loads((inputs[f"model/{name}"] / "model.json").read_text()) for name in names}
-    tested = {name: of_role(inputs[f"predictions/{name}"], labels, "test") for name in names}
-    taint = json.loads((inputs[f"predictions/{names[0]}"] / "protocol.json").read_text())["taint"]
-    speakers = len(set(tested[names[0]].speaker))
-    pairs = []
+    stored = {name: of_role(inputs[f"predictions/{name}"], params["labels"], "test") for name in names}
     for first, second in combinations(names, 2):
-        one, other = tested[first], tested[second]
-        if one.utterance_id != other.utterance_id:
+        if stored[first].utterance_id != stored[second].utterance_id:
             raise BadInput(f"compare: {first} and {second} were not asked for the same clips: predict both again")
-        found = compare_models(
-            one.chosen, other.chosen, one.target, one.speaker, len(labels), params["resamples"], params["seed"]
-        )
-        pairs.append({"first": first, "second": second, **found})
-    for test in ("bootstrap", "mcnemar"):
-        key = "p_bootstrap" if test == "bootstrap" else "mcnemar_p"
-        for pair, corrected in zip(pairs, holm([pair[key] for pair in pairs]), strict=True):
-            pair[f"{test}_p_holm"] = corrected
-    for pair in pairs:
-        pair["titles"] = [specs[pair[side]]["title"] for side in ("first", "second")]
-        notes = [specs[pair[side]]["note"] for side in ("first", "second")]
-        corrected = pair["bootstrap_p_holm"]
-        pair["verdict"] = verdict(
-            pair["uar_difference"], corrected, speakers, pair["titles"], notes, taint, "corrected p-value"
-        )
+    some = stored[names[0]]
+    shared = shared_labels([each.labels for each in stored.values()], some.label, params["corpus"])
+    tested, classes = {name: each.among(shared.labels) for name, each in stored.items()}, len(shared.labels)
+    clips = tested[names[0]]
+    taint = json.loads((inputs[f"predictions/{names[0]}"] / "protocol.json").read_text())["taint"]
+    about = {name: {"title": spec["title"], "note": spec["note"]} for name, spec in specs.items()}
+    pairs = _pairs({name: each.chosen for name, each in tested.items()}, clips, classes, about, taint, params)
+    if shared.model_only:
+        anything = {name: each.open_answers(shared.labels) for name, each in stored.items()}
+        for pair, opened in zip(pairs, _pairs(anything, clips, classes + 1, about, taint, params), strict=True):
+            pair["open"] = open_where_it_differs(
+                pair["uar_difference"], pair["verdict"], opened["uar_difference"], opened["verdict"]
+            )
+    speakers = len(set(clips.speaker))
     result = {
         "corpus": params["corpus"],
         "what": "UAR of the second minus UAR of the first, same clips, 95 % interval by bootstrap over speakers",
         "family": f"p-values corrected (Holm 1979) for the {len(pairs)} comparison(s) of models on {params['corpus']}, "
         "each test by itself; another corpus is another family",
+        "labels_protocol": shared.told(),
         "speakers": speakers,
         "pairs": pairs,
         "remark": few(speakers),
     }
     (out / "difference.json").write_text(json.dumps(plain(result), indent=1))
+
+
+def _pairs(
+    answers: Mapping[str, Counts], clips: Predicted, classes: int, about: Mapping[str, Mapping[str, str]], taint: str,
+    params: Mapping[str, Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Every two models on the same clips, with corrected p-values and verdicts; `open` is None.
+
+    Args:
+        answers: Of each model, int64 [clips].
+        clips: What is right.
+        classes: Number of classes that an answer can be.
+        about: Title and note of each model.
+        taint: Why the split allows no verdict, or empty.
+        params: Of the step.
+    """
+    pairs = []
+    for first, second in combinations(answers, 2):
+        found = compare_models(
+            answers[first], answers[second], clips.target, clips.speaker, classes, params["resamples"], params["seed"]
+        )
+        pairs.append({"first": first, "second": second, **found, "open": None})
+    for test in ("bootstrap", "mcnemar"):
+        key = "p_bootstrap" if test == "bootstrap" else "mcnemar_p"
+        for pair, corrected in zip(pairs, holm([pair[key] for pair in pairs]), strict=True):
+            pair[f"{test}_p_holm"] = corrected
+    for pair in pairs:
+        pair["titles"], notes = (
+            [about[pair[side]][part] for side in ("first", "second")] for part in ("title", "note")
+        )
+        pair["verdict"] = verdict(
+            pair["uar_difference"], pair["bootstrap_p_holm"], pair["speakers"], pair["titles"], notes, taint,
+            "corrected p-value",
+        )  # fmt: skip
+    return pairs
 
 
 def few(speakers: int) -> str:

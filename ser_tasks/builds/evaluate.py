@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_tasks.builds.predictions import Predicted, of_role, predicted
+from ser_tasks.builds.predictions import Predicted, Stored, of_role, predicted
 from ser_tasks.data.conditions import side_by_side
 from ser_tasks.data.manifest import read_manifest
 from ser_tasks.data.votes import HEARD, kind_of_raters, vote_counts
 from ser_tasks.evaluation.across import arousal_collapse, domain_shift, prior_shift
+from ser_tasks.evaluation.answers import collapse, in_words, never_answered
 from ser_tasks.evaluation.calibration import calibration, temperature_on_dev
+from ser_tasks.evaluation.labels import shared_labels
 from ser_tasks.evaluation.metrics import (
     METRICS,
     NAMES,
-    Counts,
     about_interval,
     chance_uar,
     confusion_by_speaker,
@@ -40,12 +41,13 @@ RATERS = {
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """Inputs: predictions, model; manifest, trained (scans), rows (fit), spectra (all optional).
 
-    Params: model, corpus, relation, labels, label_map, variants (name to label map), resamples, seed.
+    Params: model, corpus, relation, labels (the study's, whose order is kept), label_map, variants (name to label
+    map), resamples, seed. Everything but `open` is under the shared protocol: see evaluation.labels.
     """
-    labels, drawn = params["labels"], (params["resamples"], params["seed"])
-    test = of_role(inputs["predictions"], labels, "test")
-    by_speaker = confusion_by_speaker(test.target, test.chosen, test.speaker, len(labels))
-    confusion = by_speaker.sum(axis=0)
+    drawn = (params["resamples"], params["seed"])
+    stored = of_role(inputs["predictions"], params["labels"], "test")
+    test, found = _judged(stored, params["corpus"], drawn)
+    labels = found["labels_protocol"]["shared"]
     spec = json.loads((inputs["model"] / "model.json").read_text())
     protocol = json.loads((inputs["predictions"] / "protocol.json").read_text())
     manifest = read_manifest(inputs["manifest"] / "manifest.parquet") if "manifest" in inputs else None
@@ -61,38 +63,60 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         "label_map": params["label_map"],
         "mapping": mapping(manifest, test.utterance_id, params["label_map"]) if across else "",
         "role": "test",
-        **_performance(by_speaker, labels, drawn),
-        "chance_uar": chance_uar(confusion),
+        **found,
         "chance": "the most that a guess without hearing the clip can have: 1 / classes with clips",
-        "calibration": _calibration(inputs["predictions"], inputs.get("dev"), test, labels, drawn),
+        "calibration": _calibration(inputs.get("dev", inputs["predictions"]), params["labels"], test, drawn),
         "people": None if clips is None else _people(clips, test, labels, drawn, protocol.get("labels", "intended")),
         "slices": [] if clips is None else slice_results(
             test.target, test.chosen, test.speaker,
             {str(name): list(values) for name, values in slice_columns(clips).items()}, len(labels), *drawn,
         ),
-        "across": _across(inputs, params, test) if across and {"trained", "manifest"} <= set(inputs) else None,
+        "across": _across(inputs, params, test, labels) if across and {"trained", "manifest"} <= set(inputs) else None,
         "variants": _variants(inputs["predictions"] / "variants.parquet", manifest, params),
     }  # fmt: skip
-    metrics["recall"] = {row["label"]: row["recall"].value for row in metrics["classes"]}
     (out / "metrics.json").write_text(json.dumps(plain(metrics), indent=1))
+    confusion = found["confusion"]["counts"]
     table = pd.DataFrame(confusion, index=pd.Index(labels, name="true \\ predicted"), columns=labels)
     table.to_csv(out / "confusion.csv")
 
 
-def _performance(by_speaker: Counts, labels: Sequence[str], drawn: tuple[int, int]) -> dict[str, Any]:
-    """What is said of a model on clips, whatever their labels are."""
+def _judged(stored: Stored, corpus: str, drawn: tuple[int, int]) -> tuple[Predicted, dict[str, Any]]:
+    """Test clips among the labels that model and corpus share, what is said of them, and the same openly.
+
+    Raises:
+        BadInput: Model and corpus share fewer than two labels.
+    """
+    shared = shared_labels([stored.labels], stored.label, corpus)
+    test, opened = stored.among(shared.labels), None
+    found = _performance(test, shared.labels, drawn)
+    if shared.model_only:
+        opened = _performance(stored.among(shared.labels, stored.labels), stored.labels, drawn)
+    return test, found | {"labels_protocol": shared.told(opened), "open": opened}
+
+
+def _performance(clips: Predicted, labels: Sequence[str], drawn: tuple[int, int]) -> dict[str, Any]:
+    """What is said of a model on clips, whatever the labels are among which it chooses."""
+    by_speaker = confusion_by_speaker(clips.target, clips.chosen, clips.speaker, len(labels))
+    confusion = by_speaker.sum(axis=0)
     few = about_interval(len(by_speaker))
-    classes = per_class(by_speaker, *drawn)
+    classes = [
+        {"label": label, **found} for label, found in zip(labels, per_class(by_speaker, *drawn), strict=True) if found
+    ]
     return {
         "clips": int(by_speaker.sum()),
         "speakers": len(by_speaker),
         "interval": "95 %, bootstrap over speakers" + (f"; {few}" if few else ""),
         **{name: estimate(name, by_speaker, *drawn) for name in METRICS},
-        "classes": [{"label": label, **found} for label, found in zip(labels, classes, strict=True) if found],
+        "classes": classes,
+        "recall": {row["label"]: row["recall"].value for row in classes},
         "names": NAMES,
+        "chance_uar": chance_uar(confusion),
+        "collapse": collapse(confusion, labels),
+        "never_answered": never_answered(confusion, labels),
+        "answers": in_words(confusion, labels),
         "confusion": {
             "labels": list(labels),
-            "counts": by_speaker.sum(axis=0).tolist(),
+            "counts": confusion.tolist(),
             "shares": confusion_shares(by_speaker, *drawn),
         },
     }
@@ -123,11 +147,14 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _calibration(
-    here: Path, dev: Path | None, test: Predicted, labels: Sequence[str], drawn: tuple[int, int]
-) -> dict[str, Any]:
-    """The temperature is fitted on the training corpus's dev clips, whatever corpus is tested."""
-    fitted_on = of_role(dev or here, labels, "dev")
+def _calibration(dev: Path, order: Sequence[str], test: Predicted, drawn: tuple[int, int]) -> dict[str, Any]:
+    """Of the probabilities that are judged.
+
+    The temperature is fitted on the training corpus's dev clips, whatever corpus is tested, among the labels that model
+    and dev clips share.
+    """
+    stored = of_role(dev, order, "dev")
+    fitted_on = stored.among(shared_labels([stored.labels], stored.label, "dev").labels)
     temperature = temperature_on_dev(fitted_on.probabilities, fitted_on.target)
     found = calibration(test.probabilities, test.target, test.speaker, temperature, *drawn)
     return found | {"fitted_on": f"{len(fitted_on.target)} dev clips"}
@@ -151,12 +178,17 @@ def _people(
     return found if policy == "intended" else found | {"human_uar": None}
 
 
-def _across(inputs: Mapping[str, Path], params: Mapping[str, Any], test: Predicted) -> dict[str, Any]:
-    """What differs between the corpus that the model was trained on and this one; of classes only with its rows."""
-    labels, prior = params["labels"], None
+def _across(
+    inputs: Mapping[str, Path], params: Mapping[str, Any], test: Predicted, labels: Sequence[str]
+) -> dict[str, Any]:
+    """What differs between the corpus that the model was trained on and this one; of classes only with its rows.
+
+    Class shares are of the shared labels.
+    """
+    prior = None
     if "rows" in inputs:
         rows = pd.read_parquet(inputs["rows"] / "rows.parquet")
-        trained = [str(label) for label in rows.loc[rows["role"] == "train", "label"]]
+        trained = [str(label) for label in rows.loc[rows["role"] == "train", "label"] if label in labels]
         prior = prior_shift(trained, [labels[i] for i in test.target], labels)
     train, tested = (read_manifest(inputs[name] / "manifest.parquet") for name in ("trained", "manifest"))
     spectra = None
@@ -178,11 +210,11 @@ def _variants(path: Path, manifest: pd.DataFrame | None, params: Mapping[str, An
     """The same corpus under other label maps."""
     if not path.is_file():
         return []
-    labels, drawn, found = params["labels"], (params["resamples"], params["seed"]), []
+    drawn, found = (params["resamples"], params["seed"]), []
     for name, frame in pd.read_parquet(path).groupby("variant"):
-        clips = predicted(frame, labels)
-        by_speaker = confusion_by_speaker(clips.target, clips.chosen, clips.speaker, len(labels))
+        stored = predicted(frame, params["labels"])
+        clips, performance = _judged(stored, f"{params['corpus']}, {name},", drawn)
         label_map = params["variants"][name]
         about = {"name": name, "label_map": label_map, "mapping": mapping(manifest, clips.utterance_id, label_map)}
-        found.append(about | _performance(by_speaker, labels, drawn))
+        found.append(about | performance)
     return found

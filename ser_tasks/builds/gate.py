@@ -6,8 +6,8 @@ was learnt from is handed through to the card.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import pandas as pd
 from ser_tasks.builds.evaluate import plain
 from ser_tasks.builds.rows import unpacked
 from ser_tasks.data.manifest import read_manifest
-from ser_tasks.evaluation.gate import GateOptions, Part, compare_part, compare_slices, decide
+from ser_tasks.evaluation.gate import GateOptions, Part, compare_part, compare_slices, decide, leaning
+from ser_tasks.evaluation.labels import among, open_answers, open_where_it_differs, shared_labels
 from ser_tasks.evaluation.metrics import Counts, Estimate, confusion_by_speaker, uar_difference
 from ser_tasks.evaluation.slices import slice_columns
 from ser_tasks.inference.predict import predict_packed
@@ -27,7 +28,8 @@ from ser_tasks.models.files import load_model
 def build_harm(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """UAR of challenger minus champion on the test clips of each corpus -> harm.json.
 
-    Inputs: challenger, champion and champion_rows (optional), split, audio/<corpus>. Params: labels, trained (corpus).
+    Inputs: challenger, champion and champion_rows (optional), split, audio/<corpus>. Params: trained (corpus). Both are
+    judged among the labels that they and the corpus share: see evaluation.labels.
     """
     found: dict[str, Any] = {}
     if _same_task(inputs):
@@ -35,7 +37,7 @@ def build_harm(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
         tested = [name.removeprefix("audio/") for name in inputs if name.startswith("audio/")]
         others = len([corpus for corpus in tested if corpus != params["trained"]])
         for corpus in tested:
-            clips = _Compared(inputs, inputs[f"audio/{corpus}"], rows[rows["corpus"] == corpus], params["labels"])
+            clips = _Compared(inputs, inputs[f"audio/{corpus}"], rows[rows["corpus"] == corpus], corpus)
             heard = _heard(inputs, clips.rows, ("train", "dev"))
             found[corpus] = asdict(clips.part(corpus, 1 if corpus == params["trained"] else others, heard))
     (out / "harm.json").write_text(json.dumps(found, indent=1))
@@ -45,7 +47,7 @@ def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
     """The verdict -> gate.json.
 
     Inputs: challenger, champion and champion_rows (optional), gate and fit (rows), audio, manifest, harm. Params:
-    labels, resamples, seed, trained (corpus), options (of GateOptions).
+    resamples, seed, trained (corpus), options (of GateOptions).
     """
     options = GateOptions(**params["options"])
     if not _same_task(inputs):
@@ -58,53 +60,81 @@ def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
             }
     else:
         role, rows = _deciding(inputs)
-        clips = _Compared(inputs, inputs["audio"], rows, params["labels"])
-        harm = {
-            corpus: Part(**each | {"difference": Estimate(**each["difference"])})
-            for corpus, each in json.loads((inputs["harm"] / "harm.json").read_text()).items()
-        }
+        clips = _Compared(inputs, inputs["audio"], rows, params["trained"])
+        harm = {corpus: _part(each) for corpus, each in json.loads((inputs["harm"] / "harm.json").read_text()).items()}
         reported = harm.pop(params["trained"])
         manifest = read_manifest(inputs["manifest"] / "manifest.parquet").set_index("utterance_id")
         # Dev chose the epoch of both models: there, only those who trained the champion make them unequal.
         heard = _heard(inputs, clips.rows, ("train", "dev") if role == "gate" else ("train",))
         slices = clips.slices(manifest.loc[clips.rows["utterance_id"]], options.large_slice_clips, heard)
-        difference = clips.difference(params["resamples"], params["seed"])
+        difference, opened = clips.difference(params["resamples"], params["seed"])
         speakers = clips.rows["speaker_id"].nunique()
         found = decide(difference, speakers, role, list(harm.values()), slices, options, heard)
         found |= {"difference": difference, "clips": len(clips.rows), "reported": reported}
+        found |= {"labels_protocol": clips.labels_protocol, "open": opened}
     (out / "gate.json").write_text(json.dumps(plain(found), indent=1))
 
 
 class _Compared:
-    """Champion and challenger on the same clips of one corpus."""
+    """Champion and challenger on the same clips of one corpus, among the labels that all three share."""
 
-    def __init__(self, inputs: Mapping[str, Path], shards: Path, rows: pd.DataFrame, labels: Sequence[str]) -> None:
-        self.rows, self.classes = rows.sort_values("utterance_id"), len(labels)
+    def __init__(self, inputs: Mapping[str, Path], shards: Path, rows: pd.DataFrame, corpus: str) -> None:
+        models = [load_model(inputs[name]) for name in ("champion", "challenger")]
+        shared = shared_labels([spec.labels for _, spec in models], list(rows["label"]), corpus)
+        self.labels_protocol, self.classes = shared.told(), len(shared.labels)
+        self.rows = rows[rows["label"].isin(shared.labels)].sort_values("utterance_id")
         self.speaker = list(self.rows["speaker_id"])
-        self.target = np.array([labels.index(label) for label in self.rows["label"]], dtype=np.int64)
+        self.target = np.array([shared.labels.index(label) for label in self.rows["label"]], dtype=np.int64)
+        chosen, anything = [], []
         with unpacked(shards, sorted(set(self.speaker))) as audio:
             clips = [audio.index_of(name) for name in self.rows["utterance_id"]]
+            for model, spec in models:
+                given = predict_packed(model, audio, clips).astype(np.float64)
+                chosen.append(np.asarray(among(given, spec.labels, shared.labels).argmax(axis=1), dtype=np.int64))
+                anything.append(open_answers(given, spec.labels, shared.labels))
+        self.chosen = (chosen[0], chosen[1])
+        self.open = (anything[0], anything[1]) if shared.model_only else None
 
-            def chosen(folder: Path) -> Counts:
-                model, spec = load_model(folder)
-                best = predict_packed(model, audio, clips).argmax(axis=1)
-                return np.array([labels.index(spec.labels[i]) for i in best], dtype=np.int64)
+    def difference(self, resamples: int, seed: int) -> tuple[Estimate, dict[str, Any] | None]:
+        """UAR of the challenger minus the champion's on all clips: a bootstrap, paired and clustered by speaker.
 
-            self.chosen = (chosen(inputs["champion"]), chosen(inputs["challenger"]))
+        And under the open protocol, where its sign or what it shows is another.
+        """
 
-    def difference(self, resamples: int, seed: int) -> Estimate:
-        """UAR of the challenger minus the champion's on all clips: a bootstrap, paired and clustered by speaker."""
-        one, other = (confusion_by_speaker(self.target, chosen, self.speaker, self.classes) for chosen in self.chosen)
-        return uar_difference(one, other, resamples, seed)
+        def between(first: Counts, second: Counts, classes: int) -> Estimate:
+            one, other = (confusion_by_speaker(self.target, each, self.speaker, classes) for each in (first, second))
+            return uar_difference(one, other, resamples, seed)
+
+        return self._both(between)
 
     def part(self, name: str, parts: int, heard: Sequence[str]) -> Part:
         """All clips as one of several parts in which harm is looked for."""
-        return compare_part(name, self.target, *self.chosen, self.speaker, self.classes, parts, heard)
+
+        def compared(first: Counts, second: Counts, classes: int) -> Part:
+            return compare_part(name, self.target, first, second, self.speaker, classes, parts, heard)
+
+        _, opened = self._both(lambda *both: compared(*both).difference)
+        found = compared(*self.chosen, self.classes)
+        return replace(found, labels_protocol=self.labels_protocol, open=opened)
+
+    def _both(self, between: Callable[[Counts, Counts, int], Estimate]) -> tuple[Estimate, dict[str, Any] | None]:
+        """A difference between the two under the shared protocol, and under the open one where that says else."""
+        shared = between(*self.chosen, self.classes)
+        if self.open is None:
+            return shared, None
+        opened = between(*self.open, self.classes + 1)
+        return shared, open_where_it_differs(shared, leaning(shared), opened, leaning(opened))
 
     def slices(self, clips: pd.DataFrame, fewest_clips: int, heard: Sequence[str]) -> list[Part]:
         """The difference in every large group of clips."""
         columns = slice_columns(clips)
         return compare_slices(self.target, *self.chosen, self.speaker, columns, self.classes, fewest_clips, heard)
+
+
+def _part(stored: Mapping[str, Any]) -> Part:
+    """A part as harm.json has it."""
+    opened = stored["open"] and stored["open"] | {"difference": Estimate(**stored["open"]["difference"])}
+    return Part(**{**stored, "difference": Estimate(**stored["difference"]), "open": opened})
 
 
 def _heard(inputs: Mapping[str, Path], rows: pd.DataFrame, roles: Sequence[str]) -> list[str]:

@@ -9,17 +9,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ser_tasks.errors import BadInput
+from ser_tasks.evaluation.labels import among, open_answers
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Clips of one role, in the order of their ids.
+    """Clips in the order of their ids, judged among some labels.
 
     Attributes:
         utterance_id: Of each clip.
         speaker: Of each clip.
         target: int64 [clips], number of the label.
-        probabilities: float64 [clips, classes].
+        probabilities: float64 [clips, labels].
     """
 
     utterance_id: list[str]
@@ -29,26 +30,65 @@ class Predicted:
 
     @property
     def chosen(self) -> NDArray[np.int64]:
-        """The most probable class of each clip, int64 [clips]."""
+        """The most probable label of each clip, int64 [clips]."""
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
 
-def predicted(frame: pd.DataFrame, labels: Sequence[str]) -> Predicted:
-    """Rows of predictions.parquet, with targets as numbers."""
+@dataclass(frozen=True)
+class Stored:
+    """What a model gave for clips of one role, in the order of their ids.
+
+    Attributes:
+        labels: Of the model.
+        utterance_id: Of each clip.
+        speaker: Of each clip.
+        label: True one of each clip; the model may not have it.
+        probabilities: float64 [clips, labels].
+    """
+
+    labels: list[str]
+    utterance_id: list[str]
+    speaker: list[str]
+    label: list[str]
+    probabilities: NDArray[np.float64]
+
+    def among(self, shared: Sequence[str], answers: Sequence[str] | None = None) -> Predicted:
+        """Clips of the shared labels, the model choosing among these, or among other `answers` that hold them."""
+        answers = answers or shared
+        kept, number = self._of(shared), {label: i for i, label in enumerate(answers)}
+        return Predicted(
+            [self.utterance_id[i] for i in kept],
+            [self.speaker[i] for i in kept],
+            np.array([number[self.label[i]] for i in kept], dtype=np.int64),
+            among(self.probabilities[kept], self.labels, answers),
+        )
+
+    def open_answers(self, shared: Sequence[str]) -> NDArray[np.int64]:
+        """What the model says of the same clips when it may answer any of its labels: see evaluation.labels."""
+        return open_answers(self.probabilities[self._of(shared)], self.labels, shared)
+
+    def _of(self, shared: Sequence[str]) -> NDArray[np.intp]:
+        return np.flatnonzero(np.isin(self.label, list(shared)))
+
+
+def predicted(frame: pd.DataFrame, order: Sequence[str]) -> Stored:
+    """Rows of predictions.parquet; the model's labels stand in `order`, and those that it does not name after it."""
     frame = frame.sort_values("utterance_id")
-    index = {label: i for i, label in enumerate(labels)}
-    return Predicted(
+    held = [name.removeprefix("p_") for name in frame.columns if name.startswith("p_")]
+    labels = sorted(held, key=lambda label: list(order).index(label) if label in order else len(order))
+    return Stored(
+        labels,
         list(frame["utterance_id"]),
         list(frame["speaker_id"]),
-        frame["target"].map(index).to_numpy().astype(np.int64),
+        list(frame["target"]),
         frame[[f"p_{label}" for label in labels]].to_numpy().astype(np.float64),
     )
 
 
-def of_role(folder: Path, labels: Sequence[str], role: str) -> Predicted:
-    """Predictions of one role. Raises BadInput when there are none."""
+def of_role(folder: Path, order: Sequence[str], role: str) -> Stored:
+    """Predictions of one role. Raises BadInput when there are none. `order` as in `predicted`."""
     frame = pd.read_parquet(folder / "predictions.parquet")
     frame = frame[frame["role"] == role]
     if frame.empty:
         raise BadInput(f"evaluation: {folder} holds no prediction with role {role}")
-    return predicted(frame, labels)
+    return predicted(frame, order)

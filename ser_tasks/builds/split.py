@@ -22,6 +22,7 @@ from ser_tasks.data.split import (
     make_split,
     protocol,
     refuse_empty_roles,
+    refuse_few_labels,
     roles_of_speakers,
     wanted_roles,
 )
@@ -76,6 +77,7 @@ def _variants(params: Mapping[str, Any], manifests: Mapping[str, pd.DataFrame], 
         for name, label_map in test["variants"].items():
             only = {test["corpus"]: manifests[test["corpus"]]}
             rows, _ = make_split(only, train_corpus, params["labels"], {test["corpus"]: label_map}, roles)
+            refuse_few_labels(set(rows["label"]), f"{test['corpus']}, {name},", params["labels"])
             found.append(rows[COLUMNS].assign(variant=name))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 

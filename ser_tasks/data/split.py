@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -235,7 +235,7 @@ def wanted_roles(how: Mapping[str, Any]) -> list[str]:
 def refuse_empty_roles(
     split: pd.DataFrame, corpora: Sequence[str], labels: Sequence[str], wanted: Sequence[str]
 ) -> None:
-    """Raise BadInput when a role that is asked for lacks a class, or a corpus tested across has no clip at all.
+    """Raise BadInput when a role that is asked for lacks a class, or a corpus tested across fewer than two.
 
     Args:
         split: From `make_split`.
@@ -257,8 +257,21 @@ def refuse_empty_roles(
                 "(split.policy: speakers)"
             )
     for corpus in corpora[1:]:
-        if corpus not in set(present["corpus"]):
-            raise BadInput(f"split: no clip of {corpus} has one of the study's labels: give emotion.across a label_map")
+        refuse_few_labels(set(present.loc[present["corpus"] == corpus, "label"]), corpus, labels)
+
+
+def refuse_few_labels(held: Collection[str], corpus: str, labels: Sequence[str]) -> None:
+    """Raise BadInput when a corpus tested across has clips of fewer than two of the study's labels.
+
+    Nothing could be told apart on it, which is better known before training than after.
+    """
+    if not held:
+        raise BadInput(f"split: no clip of {corpus} has one of the study's labels: give emotion.across a label_map")
+    if len(held) == 1:
+        raise BadInput(
+            f"split: of the study's labels ({', '.join(labels)}), {corpus} has {min(held)} alone, and two are needed: "
+            "give emotion.across another label_map"
+        )
 
 
 def roles_of_speakers(split: pd.DataFrame) -> dict[str, dict[str, str]]:

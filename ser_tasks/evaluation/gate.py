@@ -52,6 +52,9 @@ class Part:
         clips: How many.
         speakers: How many.
         heard: Speakers of this part from whom the champion has learnt.
+        labels_protocol: Which labels the difference is about, as `evaluation.labels` tells it; None for a slice.
+        open: {"difference", "verdict"} (of `leaning`) where any label of the models may be answered, if the sign or
+            what it shows is another; else None.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Part:
     clips: int
     speakers: int
     heard: Sequence[str] = ()
+    labels_protocol: Mapping[str, Any] | None = None
+    open: Mapping[str, Any] | None = None
 
 
 def decide(
@@ -102,6 +107,13 @@ def decide(
     criteria += [_no_harm("slice", part, options.slice_margin, len(slices), fewest) for part in slices]
     verdict, sentence = _verdict(criteria, difference, speakers, role, options)
     return {"verdict": verdict, "sentence": sentence, "role": role, "speakers": speakers, "criteria": criteria}
+
+
+def leaning(difference: Estimate) -> str:
+    """What an interval of challenger minus champion shows."""
+    if difference.low <= 0 <= difference.high:
+        return "undecided: the interval holds 0"
+    return "the challenger is better" if difference.value > 0 else "the champion is better"
 
 
 def difference_among(first: Counts, second: Counts, parts: int) -> Estimate:
@@ -203,8 +215,14 @@ def _no_harm(kind: str, part: Part, margin: float, parts: int, fewest: int) -> d
         else:
             finding, why = "broken", "; the interval is below 0"
     together = f"95 % for {parts} {'corpora' if kind == 'corpus' else 'slices'} together" if parts > 1 else "95 %"
+    among = ""
+    if part.labels_protocol and part.labels_protocol["model_only"]:
+        among = f", among the {len(part.labels_protocol['shared'])} labels that it and the models share"
+    if part.open:
+        opened, said = part.open["difference"], part.open["verdict"]
+        why += f"; when any label of the models may be answered: {_signed(opened)}, {said}"
     sentence = (
-        f"UAR difference on {part.name} ({part.clips} clips, {_counted(part.speakers)}): {_signed(difference)}, "
+        f"UAR difference on {part.name} ({part.clips} clips, {_counted(part.speakers)}){among}: {_signed(difference)}, "
         f"{together}; at worst -{margin:g} is allowed{why}"
     )
     return _criterion(f"no harm on {part.name}", kind, finding, sentence, difference.value)

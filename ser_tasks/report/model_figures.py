@@ -24,7 +24,8 @@ def uar_picture(results: Sequence[Metrics], synthetic: frozenset[str]) -> Pictur
     corpora = list(dict.fromkeys(result["corpus"] for result in results))
     said = remarks((f"{r['title']}: {r['note']}" for r in results if r["note"]), bool(synthetic & set(corpora)))
     most = max(sum(result["corpus"] == corpus for result in results) for corpus in corpora)
-    height = 1.0 + len(corpora) * (0.7 + 0.42 * most)
+    row = 0.55 if any(result["open"] for result in results) else 0.42
+    height = 1.0 + len(corpora) * (0.7 + row * most)
     title = "UAR of each model, within and across corpora"
     figure, axes = canvas(title, height, said, rows=len(corpora), sharex=True)
     for axis, corpus in zip(axes[:, 0], corpora, strict=True):
@@ -39,18 +40,30 @@ def uar_picture(results: Sequence[Metrics], synthetic: frozenset[str]) -> Pictur
         {
             **{key: result[key] for key in ("model", "title", "corpus", "relation", "clips", "speakers", "chance_uar")},
             **{f"uar_{key}" if key != "value" else "uar": result["uar"][key] for key in ("value", "low", "high")},
+            **{
+                f"uar_open_{key}" if key != "value" else "uar_open": result["open"]["uar"][key]
+                if result["open"]
+                else None
+                for key in ("value", "low", "high")
+            },
+            "labels": result["labels_protocol"]["sentence"],
+            "answers": result["answers"],
             "note": result["note"],
             "synthetic": "yes" if result["corpus"] in synthetic else "no",
         }
         for result in results
     ]
+    crosses = " Crosses: when any label of the model may be answered, those that the corpus lacks too."
     return Picture(
         name="uar",
         section="Results",
         title=title,
         caption="Points: UAR on the test clips. Bars: 95 % interval, bootstrap over speakers. "
-        "Dashed: chance, the most that a guess without hearing can have.",
-        alt="; ".join(f"{r['title']}{_noted(r)} on {r['corpus']}: UAR {in_words(r['uar'])}" for r in results) + ".",
+        "Dashed: chance, the most that a guess without hearing can have."
+        + (crosses if any(result["open"] for result in results) else "")
+        + _labels_in_words(results),
+        alt="; ".join(f"{r['title']}{_noted(r)} on {r['corpus']}: UAR {in_words(r['uar'])}{_open(r)}" for r in results)
+        + ".",
         figure=figure,
         data=pd.DataFrame(rows),
     )
@@ -60,6 +73,24 @@ def _noted(result: Metrics) -> str:
     return f" ({result['note']})" if result["note"] else ""
 
 
+def _open(result: Metrics) -> str:
+    """The number under the open protocol, and what is odd of the answers, where there is such."""
+    opened = f", {in_words(result['open']['uar'])} when any label may be answered" if result["open"] else ""
+    return opened + (f", {result['answers']}" if result["answers"] else "")
+
+
+def _labels_in_words(results: Sequence[Metrics]) -> str:
+    """Corpora that lack a label of a model, or have others: what the number is about there."""
+    odd = {
+        result["corpus"]: ", ".join(result["labels_protocol"]["shared"])
+        for result in results
+        if result["open"] or result["labels_protocol"]["corpus_only"]
+    }
+    return "".join(
+        f" {corpus}: among the labels that model and corpus share ({labels})." for corpus, labels in odd.items()
+    )
+
+
 def _intervals(axis: Axes, shown: Sequence[Metrics]) -> None:
     for row, result in enumerate(shown):
         value, low, high = (result["uar"][key] for key in ("value", "low", "high"))
@@ -67,6 +98,10 @@ def _intervals(axis: Axes, shown: Sequence[Metrics]) -> None:
         axis.hlines(row, low, high, color=colour, linewidth=2.5)
         axis.plot(value, row, "o", color=colour, markersize=8, markerfacecolor="white" if result["note"] else colour)
         axis.annotate(f"{value:.2f}", (value, row), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+        if result["open"]:
+            opened = result["open"]["uar"]["value"]
+            axis.plot(opened, row, "x", color=PLAIN, markersize=7)
+            axis.annotate(f"{opened:.2f}", (opened, row), (0, -13), textcoords="offset points", ha="center", fontsize=8)
     chance = shown[0]["chance_uar"]
     axis.axvline(chance, color=PLAIN, linestyle="--", linewidth=1)
     axis.annotate(
@@ -131,8 +166,10 @@ def confusion_picture(result: Metrics, confusion: pd.DataFrame, synthetic: bool)
         title=title + _noted(result),
         caption=f"{result['clips']} test clips of {result['speakers']} speakers. "
         "Left: clips. Right: each row as shares; the diagonal is the recall, and its mean the UAR. "
+        f"{result['labels_protocol']['sentence']}.{' ' + result['answers'] + '.' if result['answers'] else ''} "
         "The data has each share's 95 % interval.",
-        alt=f"Confusion matrix of {title}{_noted(result)}. Recall: {recalls}.",
+        alt=f"Confusion matrix of {title}{_noted(result)}. Recall: {recalls}. "
+        f"UAR {in_words(result['uar'])}{_open(result)}.",
         figure=figure,
         data=with_remarks(data, result["note"], synthetic),
     )

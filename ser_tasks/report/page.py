@@ -155,6 +155,14 @@ def results_table(found: Findings) -> pd.DataFrame:
                 },
                 "chance_uar": result["chance_uar"],
                 "interval": result["interval"],
+                "labels": result["labels_protocol"]["sentence"],
+                **{
+                    "uar_open" if part == "value" else f"uar_open_{part}": (result["open"] or {"uar": {}})["uar"].get(
+                        part
+                    )
+                    for part in ("value", "low", "high")
+                },
+                "answers": result["answers"],
                 "note": result["note"],
                 "synthetic": "yes" if result["corpus"] in synthetic else "no",
             }

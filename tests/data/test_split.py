@@ -280,6 +280,8 @@ def test_a_role_without_a_class_is_refused_with_the_way_out() -> None:
         refuse({"a": frame}, roles, ["angry", "fear"], ["train"])
     with pytest.raises(BadInput, match="no clip of b has one of the study's labels"):
         refuse({"a": frame, "b": manifest("b", 2, emotion="other")}, roles, LABELS, ["train"])
+    with pytest.raises(BadInput, match="b has sad alone, and two are needed: give"):
+        refuse({"a": frame, "b": manifest("b", 2, emotion="sad")}, roles, LABELS, ["train"])
 
 
 @pytest.mark.parametrize(

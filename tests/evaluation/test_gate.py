@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_tasks.evaluation.gate import GateOptions, Part, compare_part, compare_slices, decide, difference_among
+from ser_tasks.evaluation.gate import (
+    GateOptions,
+    Part,
+    compare_part,
+    compare_slices,
+    decide,
+    difference_among,
+    leaning,
+)
 from ser_tasks.evaluation.metrics import Estimate, confusion_by_speaker, uar_difference
 
 SAME = Estimate(0.0, -0.01, 0.01)
@@ -70,6 +78,19 @@ def test_every_criterion_is_written_out_with_its_numbers() -> None:
     assert "sex female (200 clips, 1 speaker)" in sentences[3] and "under 5 speakers" in sentences[3]
     assert "no harm on ravdess, no harm on sex female" in found["sentence"]
     assert "A person decides" in found["sentence"]
+
+
+def test_a_corpus_that_lacks_a_label_is_judged_among_the_shared_ones_and_what_open_answers_say_stands_beside_it() -> (
+    None
+):
+    protocol = {"shared": ["angry", "sad"], "model_only": ["fear"]}
+    opened = {"difference": Estimate(-0.2, -0.3, -0.1), "verdict": leaning(Estimate(-0.2, -0.3, -0.1))}
+    part = Part("ravdess", Estimate(0, -0.01, 0.01), 200, 24, labels_protocol=protocol, open=opened)
+    found = decide(BETTER, 10, "gate", [part], [], GateOptions())
+    assert found["verdict"] == "pass"
+    sentence = found["criteria"][2]["sentence"]
+    assert "among the 2 labels that it and the models share: +0.000" in sentence
+    assert "any label of the models may be answered: -0.200 (-0.300 to -0.100), the champion is better" in sentence
 
 
 @pytest.mark.parametrize("difference", [COLLAPSED, BETTER])

@@ -1,4 +1,4 @@
-"""Labels that somebody spoilt: the gate refuses the model that learnt from them."""
+"""Labels that somebody spoilt: the gate refuses the model that learnt from them; and models of other labels."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from ser_tasks.cli import app
 from ser_tasks.config import CnnNetwork, EmotionTask, Fit, Split
 from ser_tasks.corpora.demo import make_demo_corpora
 from ser_tasks.corpora.readers import load_description
+from ser_tasks.errors import BadInput
 from ser_tasks.evaluation.gate import GateOptions
 from ser_tasks.local import run_build
+from ser_tasks.models.files import ModelSpec, build_model, save_model
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 ACTORS = [str(number) for number in range(1001, 1014)]
@@ -46,7 +51,7 @@ def trained(study: dict[str, Path], rows: Path, target: Path) -> Path:
 
 def verdict(study: dict[str, Path], champion: Path, challenger: Path, target: Path, learnt: Path) -> Any:
     both = {"champion": champion, "challenger": challenger, "champion_rows": learnt}
-    params = {"labels": LABELS, "resamples": 500, "seed": 0, "trained": "c"}
+    params = {"resamples": 500, "seed": 0, "trained": "c"}
     if not (target / "harm").exists():  # asked again about the same two models
         run_build("harm", {**both, "split": study["split"], "audio/c": study["pack"]}, params, target / "harm")
     inputs = {**both, "gate": study["gate"], "fit": study["fit"], "audio": study["pack"], "manifest": study["scan"]}
@@ -78,3 +83,55 @@ def test_a_model_that_learnt_shuffled_labels_does_not_pass_and_the_true_one_does
     unsure = verdict(study, true, false, tmp_path / "refused", heard)
     assert unsure["verdict"] == "undecided"
     assert any("learnt from 6 of the gate speakers (1007, 1008" in each["sentence"] for each in unsure["criteria"])
+
+
+def untrained(folder: Path, labels: list[str], seed: int = 0) -> Path:
+    spec = ModelSpec("cnn", CnnNetwork(channels=[4, 4, 4, 4]).model_dump(mode="json"), labels, title=folder.name)
+    folder.mkdir()
+    save_model(folder, build_model(spec, None, seed), spec)
+    return folder
+
+
+def test_harm_is_looked_for_among_the_labels_that_a_corpus_shares_with_both_models(
+    study: dict[str, Path], tmp_path: Path
+) -> None:
+    both = {name: untrained(tmp_path / name, LABELS, seed) for seed, name in enumerate(("champion", "challenger"))}
+    (tmp_path / "split").mkdir()
+    rows = pd.read_parquet(study["split"] / "test.parquet")
+    label = rows["label"].where(rows["label"] != "sad", "calm")  # which neither model can say
+    rows.assign(label=label).to_parquet(tmp_path / "split" / "test.parquet")
+    inputs = {**both, "split": tmp_path / "split", "audio/c": study["pack"]}
+    run_build("harm", inputs, {"trained": "another"}, tmp_path / "harm")
+    (part,) = json.loads((tmp_path / "harm" / "harm.json").read_text()).values()
+    assert part["labels_protocol"]["shared"] == ["angry", "happy", "neutral"]
+    assert part["labels_protocol"]["model_only"] == ["sad"]
+    calm = int((label == "calm").sum())
+    assert part["labels_protocol"]["corpus_only"] == {"calm": calm} and calm > 0
+    assert part["clips"] == len(rows) - calm
+
+
+def test_the_command_line_tests_a_model_of_more_or_fewer_labels_than_the_data_and_says_so(
+    study: dict[str, Path], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("split", "pack"):
+        (data / name).symlink_to(study[name])
+    task = {"train_corpus": "c", "labels": LABELS}
+    about = {"name": "x", "title": "x", "corpora": {"c": {"reader": "crema_d"}}, "emotion": task}
+    (data / "study.json").write_text(json.dumps(about))
+
+    def tested(labels: list[str], *options: str) -> Result:
+        folder = tmp_path / "-".join([*labels, *options])
+        command = ["test", "--data_root", str(data), "--ckpt_dir", str(untrained(folder, labels)), *options]
+        return CliRunner().invoke(app, command)
+
+    wider = json.loads(tested(["sad", "neutral", "happy", "fear", "angry"], "--json").stdout)
+    assert wider["labels_protocol"]["model_only"] == ["fear"] and wider["open"]["clips"] == wider["clips"]
+    assert list(wider["confusion"]) == LABELS
+    words = " ".join(tested(["angry", "calm", "sad"]).stdout.split())
+    assert "UAR among the 2 labels that model and corpus share (angry, sad); " in words
+    assert "when any of the model's 3 labels may be answered" in words
+    assert "neutral, which the model cannot answer" in words
+    refused = tested(["angry", "calm"]).exception
+    assert isinstance(refused, BadInput) and "only angry is in both" in str(refused)

@@ -22,6 +22,9 @@ from ser_tasks.evaluation.metrics import (
 )
 
 LABELS = ["angry", "disgust", "fear", "happy", "neutral", "sad"]
+OVER_ALL = "UAR over all 6 labels of the model"
+SHARED = "UAR among the 6 labels that model and corpus share; 0.123 when any of the model's 7 labels may be answered"
+COLLAPSED = "391 of 466 clips are called sad"
 SKILL = {"baseline": 0.35, "cnn": 0.6, "wav2vec2": 0.05, "probe": 0.7}
 TITLES = {
     "baseline": "speech statistics + logistic regression",
@@ -127,12 +130,32 @@ def _metrics(folder: Path, model: str, corpus: str, relation: str, by_speaker: n
             **{name: asdict(estimate(name, by_speaker, 200, 0)) for name in METRICS},
             "recall": dict(zip(LABELS, map(float, recalls(confusion)), strict=True)),
             **_depth(by_speaker, relation),
+            **_labels(model, relation),
         },
     )
     pd.DataFrame(confusion, index=pd.Index(LABELS, name="true \\ predicted"), columns=LABELS).to_csv(
         folder / "confusion.csv"
     )
     return folder
+
+
+def _labels(model: str, relation: str) -> dict[str, Any]:
+    """Under which protocol the numbers are; across, a label of the models is in no clip."""
+    some = {"value": 0.123, "low": 0.1, "high": 0.2}
+    classes = [{"label": "angry", "recall": some}]
+    opened = {**dict.fromkeys(METRICS, some), "classes": classes, "answers": "", "collapse": ""}
+    across = relation == "across"
+    return {
+        "labels_protocol": _protocol(SHARED if across else OVER_ALL, across),
+        "open": opened if across else None,
+        "collapse": COLLAPSED if across and model == "cnn" else "",
+        "answers": COLLAPSED if across and model == "cnn" else "",
+    }
+
+
+def _protocol(sentence: str, across: bool) -> dict[str, Any]:
+    only = ["calm"] if across else []
+    return {"name": "shared", "shared": LABELS, "model_only": only, "corpus_only": {}, "sentence": sentence}
 
 
 def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
@@ -183,7 +206,7 @@ def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
         } if relation == "across" else None,
         "variants": [{"name": "calm as neutral", "clips": 120, "speakers": 4, "uar": whole, "accuracy": whole,
                       "macro_f1": whole, "mapping": "20 calm count as neutral; left out: 20 surprised",
-                      "classes": classes, "interval": "95 %; with 4 speakers it means little"}]
+                      "classes": classes, **_labels("", "within"), "interval": "95 %; with 4 speakers it means little"}]
         if relation == "across" else [],
     }  # fmt: skip
 
@@ -196,6 +219,7 @@ def _difference(folder: Path, corpus: str, cnn: np.ndarray, wav2vec2: np.ndarray
             "what": "UAR of the second minus UAR of the first",
             "family": f"p-values corrected (Holm 1979) for the 1 comparison(s) of models on {corpus}",
             "remark": few(len(cnn)),
+            "labels_protocol": _protocol(SHARED, across=True),
             "speakers": len(cnn),
             "pairs": [
                 {
@@ -208,6 +232,7 @@ def _difference(folder: Path, corpus: str, cnn: np.ndarray, wav2vec2: np.ndarray
                     "only_first_right": 40,
                     "only_second_right": 3,
                     "verdict": f"no verdict: one of them is {RANDOM_ENCODER}",
+                    "open": {"difference": {"value": 0.2, "low": 0.1, "high": 0.3}, "verdict": "wav2vec2 is better"},
                 }
             ],
         },
@@ -222,13 +247,14 @@ def _seeds(folder: Path, corpus: str) -> Path:
          "sd": values[0] / 8, "seeds": [{"seed": 3 + i, "uar": value} for i, value in enumerate(values)]}
         for name, values in uars.items()
     ]  # fmt: skip
-    about = {
+    about: dict[str, Any] = {
         "corpus": corpus,
         "what": "mean UAR of the second minus mean UAR of the first",
         "clips": 180,
         "speakers": 6,
     }
     found = {"uar_difference": {"value": -0.35, "low": -0.45, "high": -0.25}, "p_bootstrap": 0.0002}
+    about |= {"labels_protocol": _protocol(OVER_ALL, across=False), "open": None}
     said = {"verdict": "CNN on log-mel is better", "remark": "with 2 seeds the interval may be too narrow"}
     _put(folder / "seeds.json", about | {"models": models} | found | said)
     return folder

@@ -17,7 +17,7 @@ from ser_tasks.builds import figures, report
 from ser_tasks.config import RANDOM_ENCODER
 from ser_tasks.report.embedding_figures import embedding_pictures
 from ser_tasks.report.figures import SYNTHETIC, Scene, file_name, style
-from tests.report.studies import make_study
+from tests.report.studies import COLLAPSED, OVER_ALL, SHARED, make_study
 
 HOSTILE = '"><script>alert(1)</script>'
 NETWORKS = ("cnn", "wav2vec2")
@@ -230,6 +230,31 @@ def test_every_corpus_shows_how_it_was_recorded_and_what_that_leads_one_to_expec
     words = " ".join(re.sub(r"<[^>]*>", " ", html).split())
     said = "Half of it is silence (54\u00a0%). It is noisier."
     assert f"What the recordings of ravdess mean for models trained on crema_d: {' '.join(said.split())}" in words
+
+
+def test_beside_a_number_stands_which_labels_it_is_about_the_open_one_and_what_is_odd_of_the_answers(
+    plain: Path,
+) -> None:
+    rows = [" ".join(row.split()) for row in Page((plain / "index.html").read_text()).rows]
+    results = [
+        row for row in rows if row.startswith("CNN on log-mel ") and ("within UAR" in row or "across UAR" in row)
+    ]
+    within, across = results
+    assert OVER_ALL in within and SHARED not in within and COLLAPSED not in within
+    assert SHARED in across and COLLAPSED in across
+    words = " ".join(re.sub(r"<[^>]*>", "", words_of(plain)).split())
+    assert "when any label of the models may be answered: +0.200 (0.100 to 0.300), wav2vec2 is better" in words
+    assert "When any label may be answered: UAR 0.123 (0.100 to 0.200)" in words
+    assert "Among the shared labels, class shares differ" in words
+    uar = json.loads((plain.parent / "figures" / "index.json").read_text())[0]
+    assert uar["name"] == "uar" and "Crosses: when any label" in uar["caption"]
+    assert "0.12 (0.10 to 0.20) when any label may be answered, 391 of 466 clips are called sad" in uar["alt"]
+    for name in ("uar", "results"):
+        table = pd.read_csv(plain / "data" / f"{name}.csv").set_index(["model", "relation"])
+        assert table.loc[("cnn", "across"), "uar_open"] == 0.123
+        assert pd.isna(table.loc[("cnn", "within"), "uar_open"])
+        assert table.loc[("cnn", "across"), "answers"] == COLLAPSED
+        assert table.loc[("cnn", "within"), "labels"] == OVER_ALL
 
 
 @pytest.mark.parametrize("clips", [3, 4, 6])
