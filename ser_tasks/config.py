@@ -70,6 +70,11 @@ class EmotionTask(Strict):
     train_corpus: Name
     labels: Annotated[list[Emotion], Field(min_length=2)]
     across: list[TestSet] = Field(default=[], description="other corpora to test on, never trained on")
+    normalise: list[Literal["speaker", "corpus"]] = Field(
+        default=["speaker", "corpus"],
+        description="results adapted without labels that stand beside the plain ones: each clip's embedding is "
+        "standardised by the unlabelled clips of its speaker, or of the corpus that is tested",
+    )
 
 
 class Split(Strict):

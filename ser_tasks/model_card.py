@@ -34,7 +34,7 @@ class Card:
         shown: Versions of this name that were measured on the same test speakers, this one among them.
         links: Name to address.
         pictures: Name to address, of confusion matrices and the reliability diagram.
-        baselines: Corpus to metrics.json of the log-mel baseline on it.
+        baselines: Corpus to metrics.json of the baseline on it.
         conditions: How the training corpus was recorded; None where it is not known.
     """
 
@@ -147,7 +147,7 @@ def _results(card: Card) -> list[str]:
         "## Results on test speakers",
         "UAR: unweighted mean of the classes' recalls. Macro F1: unweighted mean of the classes' F1.",
         "",
-        "| corpus | | UAR (95 %) | log-mel baseline's UAR | chance | accuracy | macro F1 | clips | speakers |",
+        "| corpus | | UAR (95 %) | baseline's UAR | chance | accuracy | macro F1 | clips | speakers |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for item in card.metrics:
@@ -163,6 +163,7 @@ def _results(card: Card) -> list[str]:
             for each in item["variants"]
         ]
     lines += ["", *(f"- {line}" for item in card.metrics for line in _about_labels(item))]
+    lines += [f"- {line}" for item in card.metrics for line in _adapted(item)]
     lines += ["", *dict.fromkeys(f"Interval: {item['interval']}." for item in card.metrics)]
     many = f"{card.shown} version{'s' if card.shown != 1 else ''} of {card.name}"
     lines.append(f"{many} so far {'were' if card.shown != 1 else 'was'} measured on these test speakers.")
@@ -176,6 +177,16 @@ def _conditions(card: Card) -> list[str]:
         if item.get("across"):
             lines.append(f"- on {item['corpus']}: {' '.join(item['across']['conditions']['sentences'])}")
     return ["## Recording conditions", *lines] if lines else []
+
+
+def _adapted(item: Mapping[str, Any]) -> list[str]:
+    """What comes out where a clip may be compared with unlabelled ones of its speaker or corpus."""
+    return [
+        f"{item['corpus']}, {each['name']}: UAR {_estimate(each['uar'])}, {each['clips']} clips; takes for granted: "
+        f"{each['takes_for_granted']}"
+        for each in item.get("adapted", [])
+        if "uar" in each
+    ]
 
 
 def _about_labels(item: Mapping[str, Any]) -> list[str]:

@@ -92,7 +92,7 @@ def validate_params(config: StudyConfig, corpus: str) -> dict[str, Any]:
 
 def split_params(config: StudyConfig, roster: Mapping[str, str | None]) -> dict[str, Any]:
     """`roster`: the training corpus's official speakers and their sexes."""
-    emotion = config.emotion.model_dump(mode="json")
+    emotion = config.emotion.model_dump(mode="json", exclude={"normalise"})
     how = {"split": config.split.model_dump(mode="json"), "roster": dict(roster), "policy": config.labels.policy}
     return {**emotion, **how}
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ser_tasks.builds.adapt import TAKEN_FOR_GRANTED
 from ser_tasks.builds.predictions import Predicted, Stored, of_role, predicted
 from ser_tasks.data.conditions import side_by_side
 from ser_tasks.data.manifest import read_manifest
@@ -73,6 +74,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         ),
         "across": _across(inputs, params, test, labels) if across and {"trained", "manifest"} <= set(inputs) else None,
         "variants": _variants(inputs["predictions"] / "variants.parquet", manifest, params),
+        "adapted": _adapted(inputs["predictions"] / "adapted.parquet", params),
     }  # fmt: skip
     (out / "metrics.json").write_text(json.dumps(plain(metrics), indent=1))
     confusion = found["confusion"]["counts"]
@@ -204,6 +206,26 @@ def _across(
         "domain_shift": domain_shift(train, tested, spectra),
         "conditions": side_by_side(train, tested),
     }
+
+
+def _adapted(path: Path, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same clips, compared with others of their speaker or corpus: see builds.adapt. Never a part of a verdict."""
+    if not path.is_file():
+        return []
+    found = []
+    for way, frame in pd.read_parquet(path).groupby("way", sort=False):
+        known = frame[frame[[name for name in frame.columns if name.startswith("p_")]].notna().all(axis=1)]
+        about = {
+            "way": way,
+            "name": f"adapted without labels, by {way}",
+            "takes_for_granted": TAKEN_FOR_GRANTED[str(way)],
+            "left_out": len(frame) - len(known),
+        }
+        if len(known):
+            stored = predicted(known, params["labels"])
+            about |= _judged(stored, f"{params['corpus']}, by {way},", (params["resamples"], params["seed"]))[1]
+        found.append(about)
+    return found
 
 
 def _variants(path: Path, manifest: pd.DataFrame | None, params: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -151,11 +151,10 @@ def _silence(train: Conditions, test: Conditions) -> list[str]:
         f"{_part(train.silent)} of the training corpus is silence ({_percent(train.silent)}), "
         f"{_part(test.silent).lower()} of the test corpus ({_percent(test.silent)})"
     )
-    if train.silent > test.silent:
-        why = "a model that has learnt from silence and pauses will not carry over"
-    else:
-        why = "the model has seldom met so much silence, and may take it for a quality of the voice"
-    return [f"{shares}: {why}; see whether its answers gather in a few classes."]
+    return [
+        f"{shares}: models leave out the silence around speech, but not the pauses in it; see whether their answers "
+        "gather in a few classes."
+    ]
 
 
 def _bandwidth(train: Conditions, test: Conditions) -> list[str]:

@@ -12,7 +12,8 @@ CONDITIONS_TITLE = (
     "middle half"
 )
 CONDITIONS_NOTE = (
-    "Level alone should cost a network nothing, since it normalises each clip; the log-mel baseline uses loudness. "
+    "Models bring the speech of every clip to one level and leave out the silence around it: neither should cost them "
+    "anything by itself. "
     "Where clips were cut without pauses, the noise floor is the level of their quietest speech. No model hears what "
     "lies above 8 kHz."
 )

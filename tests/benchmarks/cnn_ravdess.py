@@ -15,7 +15,7 @@ from ser_tasks.config import load_config
 from ser_tasks.inference.predict import predict_packed
 from ser_tasks.models.files import ModelSpec, build_model
 from ser_tasks.training.fit import FitOptions, fit, uar
-from tests.benchmarks.common import commit_of, finish, log_of_uses, packed_ravdess, ravdess_examples, seconds_of
+from tests.benchmarks.common import CACHE, commit_of, finish, log_of_uses, packed_ravdess, ravdess_examples, seconds_of
 
 LOG = Path(__file__).with_name("cnn_ravdess_log.jsonl")
 SEEDS = (0, 1, 2, 3, 4)
@@ -33,7 +33,7 @@ def train_and_test(train: list[int], dev: list[int], test: list[int], seed: int)
     options = FitOptions(**recipe.fit.model_dump(mode="json"), seed=seed)
     history: list[Any] = []
     sides = [ravdess_examples(actors, audio) for actors in (train, dev)]
-    seconds = seconds_of(lambda: history.extend(fit(model, *sides, LABELS, options)))
+    seconds = seconds_of(lambda: history.extend(fit(model, *sides, LABELS, options, cache_folder=CACHE / "features")))
     tested = ravdess_examples(test, audio)
     probabilities = predict_packed(model, audio, tested.clips)
     score = uar(tested.targets.numpy(), np.asarray(probabilities).argmax(axis=1))

@@ -10,17 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from ser_tasks.audio.speech import Speech, SpeechOptions
+from ser_tasks.audio.voice import PITCH
+
 RATE_HZ = 16_000
 
 
 class MelDataset(Dataset[Any]):
-    """Decodes the file and takes the log-mel spectrogram by librosa, for every item that is asked for.
+    """Decodes the file, finds its speech and takes the mel spectrogram by librosa, for every item that is asked for.
 
-    Windows of 25 ms every 10 ms, normalised per clip: the features that our network takes, so that it is the same one.
+    Windows of 25 ms every 10 ms of speech at one level: what our network takes, so that it is the same one.
     """
 
     def __init__(self, clips: list[tuple[Path, int]], n_mels: int) -> None:
-        self.clips, self.n_mels = clips, n_mels
+        self.clips, self.n_mels, self.speech = clips, n_mels, Speech(SpeechOptions())
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -28,20 +31,21 @@ class MelDataset(Dataset[Any]):
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         path, label = self.clips[i]
         samples, _ = librosa.load(path, sr=RATE_HZ)
+        waveform, length = self.speech(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))
         mel = librosa.feature.melspectrogram(
-            y=samples, sr=RATE_HZ, n_fft=400, hop_length=160, n_mels=self.n_mels, fmin=50, center=False
-        )
-        log_mel = np.log(np.maximum(mel, 1e-8))
-        log_mel = (log_mel - log_mel.mean()) / log_mel.std()
-        return torch.from_numpy(log_mel.astype(np.float32)), label
+            y=waveform[0, : int(length)].numpy(), sr=RATE_HZ, n_fft=400, hop_length=160, n_mels=self.n_mels, fmin=50,
+            center=False,
+        )  # fmt: skip
+        about = np.zeros((PITCH, mel.shape[1]), dtype=np.float32)
+        return torch.from_numpy(np.concatenate([mel, about]).astype(np.float32).T), label
 
 
 def collate(items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor, Tensor]:
     """Padded to the longest of the batch."""
-    lengths = torch.tensor([mel.shape[1] for mel, _ in items])
-    mels = torch.zeros(len(items), items[0][0].shape[0], int(lengths.max()))
+    lengths = torch.tensor([len(mel) for mel, _ in items])
+    mels = torch.zeros(len(items), int(lengths.max()), items[0][0].shape[1])
     for row, (mel, _) in enumerate(items):
-        mels[row, :, : mel.shape[1]] = mel
+        mels[row, : len(mel)] = mel
     return mels, lengths, torch.tensor([label for _, label in items])
 
 
@@ -58,7 +62,7 @@ def train(
     """AdamW, OneCycle, cross-entropy; dev UAR after each epoch.
 
     Args:
-        network: Log-mel [batch, mels, frames] and frames of each -> logits.
+        network: Mel power [batch, frames, mels + PITCH] and frames of each -> logits.
         model: Whose weights are trained.
         data: Train and dev clips.
         n_mels: Bins.

@@ -71,8 +71,8 @@ def test_corpora_that_are_alike_get_one_sentence_that_promises_nothing() -> None
     ("train", "test", "expected"),
     [
         ({"silent": 0.54}, {"silent": 0.03},
-         "Half of the training corpus is silence (54 %), almost none of the test corpus (3 %): a model that has learnt "
-         "from silence and pauses will not carry over; see whether its answers gather in a few classes."),
+         "Half of the training corpus is silence (54 %), almost none of the test corpus (3 %): models leave out the "
+         "silence around speech, but not the pauses in it; see whether their answers gather in a few classes."),
         ({"silent": 0.03}, {"silent": 0.7}, "Almost none of the training corpus is silence (3 %), most of the test"),
         ({}, {"bandwidth_hz": around(3600)},
          "The test corpus is telephone band (3.6 kHz); the training corpus reaches 7.7 kHz: expect losses in classes "
