@@ -157,6 +157,7 @@ def _evaluate_params(plan: Plan, about: str) -> dict[str, Any]:
         "variants": {name: dict(changed) for name, changed in across.variants.items()} if across else {},
         "resamples": config.bootstrap_resamples,
         "seed": config.seed,
+        "include_seen": False,
     }
 
 
@@ -348,7 +349,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_baseline": Step(
         "Log-mel mean and standard deviation with logistic regression: what every model has to beat.",
-        2,
+        3,
         "ser_tasks.builds.train_linear:build_baseline",
         _train_needs,
         _train_params,
@@ -356,7 +357,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_cnn": Step(
         "The CNN on log-mel spectrograms, selected on dev UAR.",
-        4,
+        5,
         "ser_tasks.builds.train_network:build_cnn",
         _train_needs,
         _train_params,
@@ -365,7 +366,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_wav2vec2": Step(
         "The fine-tuned speech encoder, selected on dev UAR.",
-        6,
+        7,
         "ser_tasks.builds.train_network:build_wav2vec2",
         _train_needs,
         _train_params,
@@ -374,7 +375,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_probe": Step(
         "A frozen pretrained encoder with a linear probe, where its weights can be had.",
-        2,
+        3,
         "ser_tasks.builds.train_linear:build_probe",
         _train_needs,
         _train_params,
@@ -382,8 +383,8 @@ STEPS: dict[str, Step] = {
         left_out=_no_probe,
     ),
     "predict": Step(
-        "Probabilities of one model for one corpus.",
-        3,
+        "Probabilities of one model for one corpus, and which clips it has learnt from.",
+        4,
         "ser_tasks.builds.predict:build",
         needs=lambda plan, pair: {
             "model": _training(_pair(pair)[0]),
@@ -401,7 +402,7 @@ STEPS: dict[str, Step] = {
     "evaluate": Step(
         "UAR, accuracy, macro-F1, classes, calibration, slices and raters of one model on one corpus, with intervals "
         "clustered by speaker.",
-        4,
+        5,
         "ser_tasks.builds.evaluate:build",
         _evaluate_needs,
         params=_evaluate_params,
@@ -425,7 +426,7 @@ STEPS: dict[str, Step] = {
     "harm": Step(
         "UAR of the challenger minus the champion's on every test corpus: a guard where the corpus is another than the "
         "one that was learnt from. No row of test goes further.",
-        2,
+        3,
         "ser_tasks.builds.gate:build_harm",
         _harm_needs,
         _harm_params,
@@ -433,7 +434,7 @@ STEPS: dict[str, Step] = {
     "gate": Step(
         "Whether the challenger may be offered: champion and challenger anew on the gate speakers, every criterion "
         "written out.",
-        2,
+        3,
         "ser_tasks.builds.gate:build_gate",
         _gate_needs,
         _gate_params,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_tasks.builds.predictions import Predicted, of_role, predicted
+from ser_tasks.builds.predictions import Predicted, counts, of_role, predicted, role_rows, with_seen
+from ser_tasks.data.learnt import LEARNT, SEEN_NOTE, SEEN_ROLE, about_seen
 from ser_tasks.data.manifest import read_manifest
 from ser_tasks.data.votes import HEARD, kind_of_raters, vote_counts
 from ser_tasks.evaluation.across import arousal_collapse, domain_shift, prior_shift
@@ -39,10 +40,13 @@ RATERS = {
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """Inputs: predictions, model; manifest, trained (scans), rows (fit), spectra (all optional).
 
-    Params: model, corpus, relation, labels, label_map, variants (name to label map), resamples, seed.
+    Params: model, corpus, relation, labels, label_map, variants (name to label map), resamples, seed, include_seen
+    (optional: whether clips that the model has learnt from count; without it, they do not).
     """
     labels, drawn = params["labels"], (params["resamples"], params["seed"])
-    test = of_role(inputs["predictions"], labels, "test")
+    include = bool(params.get("include_seen", False))
+    test, asked = of_role(inputs["predictions"], labels, "test", include), role_rows(inputs["predictions"], "test")
+    known = about_seen(asked, counts(asked, inputs["predictions"], include), (inputs["model"] / LEARNT).is_file())
     by_speaker = confusion_by_speaker(test.target, test.chosen, test.speaker, len(labels))
     confusion = by_speaker.sum(axis=0)
     spec = json.loads((inputs["model"] / "model.json").read_text())
@@ -50,16 +54,19 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     manifest = read_manifest(inputs["manifest"] / "manifest.parquet") if "manifest" in inputs else None
     clips = None if manifest is None else manifest.set_index("utterance_id").loc[test.utterance_id]
     across = params["relation"] == "across"
+    passed_over = set(asked["utterance_id"]) - set(test.utterance_id)
+    mapped = None if manifest is None else manifest[~manifest["utterance_id"].isin(passed_over)]
     metrics = {
         "model": params["model"],
         "title": spec["title"],
-        "note": "; ".join(part for part in (spec["note"], protocol["taint"]) if part),
+        "note": "; ".join(filter(None, (spec["note"], protocol["taint"] or (SEEN_NOTE if known["included"] else "")))),
         "protocol": protocol["description"],
         "corpus": params["corpus"],
         "relation": params["relation"],
         "label_map": params["label_map"],
-        "mapping": mapping(manifest, test.utterance_id, params["label_map"]) if across else "",
-        "role": "test",
+        "mapping": mapping(mapped, test.utterance_id, params["label_map"]) if across else "",
+        "role": SEEN_ROLE if known["included"] else "test",
+        "seen": known,
         **_performance(by_speaker, labels, drawn),
         "chance_uar": chance_uar(confusion),
         "chance": "the most that a guess without hearing the clip can have: 1 / classes with clips",
@@ -70,7 +77,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
             {str(name): list(values) for name, values in slice_columns(clips).items()}, len(labels), *drawn,
         ),
         "across": _across(inputs, params, test) if across and "trained" in inputs else None,
-        "variants": _variants(inputs["predictions"] / "variants.parquet", manifest, params),
+        "variants": _variants(inputs["predictions"], manifest, params, include),
     }  # fmt: skip
     metrics["recall"] = {row["label"]: row["recall"].value for row in metrics["classes"]}
     (out / "metrics.json").write_text(json.dumps(plain(metrics), indent=1))
@@ -125,11 +132,18 @@ def plain(value: Any) -> Any:
 def _calibration(
     here: Path, dev: Path | None, test: Predicted, labels: Sequence[str], drawn: tuple[int, int]
 ) -> dict[str, Any]:
-    """The temperature is fitted on the training corpus's dev clips, whatever corpus is tested."""
-    fitted_on = of_role(dev or here, labels, "dev")
-    temperature = temperature_on_dev(fitted_on.probabilities, fitted_on.target)
+    """The temperature is fitted on the training corpus's dev clips, whatever corpus is tested.
+
+    It stays 1 where there are none that the model was not trained on, as in a corpus that is test as a whole.
+    """
+    folder, temperature, said = dev or here, 1.0, "no dev clips: probabilities are taken as they are"
+    rows = role_rows(folder, "dev")
+    if counts(rows, folder, False).any():
+        fitted_on = of_role(folder, labels, "dev")
+        temperature = temperature_on_dev(fitted_on.probabilities, fitted_on.target)
+        said = f"{len(fitted_on.target)} dev clips"
     found = calibration(test.probabilities, test.target, test.speaker, temperature, *drawn)
-    return found | {"fitted_on": f"{len(fitted_on.target)} dev clips"}
+    return found | {"fitted_on": said}
 
 
 def _people(
@@ -170,15 +184,20 @@ def _across(inputs: Mapping[str, Path], params: Mapping[str, Any], test: Predict
     }
 
 
-def _variants(path: Path, manifest: pd.DataFrame | None, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same corpus under other label maps."""
-    if not path.is_file():
+def _variants(
+    folder: Path, manifest: pd.DataFrame | None, params: Mapping[str, Any], include_seen: bool
+) -> list[dict[str, Any]]:
+    """The same corpus under other label maps; a map is passed over where the model has seen all of its clips."""
+    if not (path := folder / "variants.parquet").is_file():
         return []
     labels, drawn, found = params["labels"], (params["resamples"], params["seed"]), []
-    for name, frame in pd.read_parquet(path).groupby("variant"):
+    rows = with_seen(pd.read_parquet(path))
+    for name, frame in rows[counts(rows, folder, include_seen)].groupby("variant"):
         clips = predicted(frame, labels)
         by_speaker = confusion_by_speaker(clips.target, clips.chosen, clips.speaker, len(labels))
         label_map = params["variants"][name]
-        about = {"name": name, "label_map": label_map, "mapping": mapping(manifest, clips.utterance_id, label_map)}
+        passed_over = set(rows.loc[rows["variant"] == name, "utterance_id"]) - set(clips.utterance_id)
+        mapped = None if manifest is None else manifest[~manifest["utterance_id"].isin(passed_over)]
+        about = {"name": name, "label_map": label_map, "mapping": mapping(mapped, clips.utterance_id, label_map)}
         found.append(about | _performance(by_speaker, labels, drawn))
     return found

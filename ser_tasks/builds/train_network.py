@@ -1,4 +1,7 @@
-"""Steps `train_cnn` and `train_wav2vec2`: train and dev clips -> model.json, model.safetensors, history.jsonl."""
+"""Steps `train_cnn` and `train_wav2vec2`: train and dev clips -> model.json, model.safetensors, history.jsonl.
+
+Beside them lie learnt.json and learnt.parquet, which say what the model has learnt from.
+"""
 
 import json
 import logging
@@ -13,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ser_tasks.audio.packed import PackedAudio
-from ser_tasks.builds.rows import examples, rows_to_fit, unpacked
+from ser_tasks.builds.rows import examples, keep_learnt, rows_to_fit, unpacked
 from ser_tasks.data.ratings import mean_ratings
 from ser_tasks.data.votes import HEARD, vote_counts
 from ser_tasks.errors import BadInput
@@ -89,6 +92,7 @@ def _train(
             cache_folder=Path(os.environ.get("SER_CACHE_DIR", ".local/cache")) / "features",
             on_epoch=report,
         )
+        keep_learnt(inputs, [train, dev], audio, out)
     save_model(out, model, spec)
     (out / "history.jsonl").write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
 
