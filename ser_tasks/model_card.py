@@ -33,6 +33,7 @@ class Card:
         links: Name to address.
         pictures: Name to address, of confusion matrices and the reliability diagram.
         baselines: Corpus to metrics.json of the log-mel baseline on it.
+        learnt: Sentences about whom the model has learnt from: see ser_tasks.data.learnt.in_words.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Card:
     champion: str = ""
     pictures: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    learnt: Sequence[str] = ()
 
 
 def write_card(card: Card) -> str:
@@ -126,6 +128,8 @@ def _use(card: Card) -> list[str]:
         "actors play it. It does not tell what a person feels. Not for decisions about people (hiring, policing, "
         "health, schools), and not for other languages, ages or recordings than those of its corpora.",
     ]
+    if card.learnt:
+        lines += ["", f"Learnt from {'; '.join(card.learnt)}. It looks better than it is on them."]
     if (trained := card.metrics[0]["corpus"]) not in card.commercial:
         lines += ["", f"**Trained on {trained}, which is not free for commercial use: nor is this model.**"]
     licences = (
@@ -156,6 +160,8 @@ def _results(card: Card) -> list[str]:
             for each in item["variants"]
         ]
     lines += ["", *dict.fromkeys(f"Interval: {item['interval']}." for item in card.metrics)]
+    about = [(item["corpus"], item["seen"]) for item in card.metrics if "seen" in item]
+    lines += [f"{corpus}: {seen['sentence']}" for corpus, seen in about if seen["clips"] or not seen["known"]]
     many = f"{card.shown} version{'s' if card.shown != 1 else ''} of {card.name}"
     lines.append(f"{many} so far {'were' if card.shown != 1 else 'was'} measured on these test speakers.")
     return lines

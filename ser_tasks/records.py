@@ -103,6 +103,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         {"model", "gate", "name", "version", "run_id", "new", "spent"}; spent: requests to the store, without MLflow's.
     """
     from ser_tasks import registry
+    from ser_tasks.data.learnt import in_words, read_learnt
     from ser_tasks.model_card import Card
     from ser_tasks.tracking import RESULTS, TESTED, Training, marks, register_training
     from ser_tasks.verdicts import digest, verdict_of
@@ -127,6 +128,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
     tested = {corpus: sorted(name for name, role in held.items() if role == "test") for corpus, held in roles.items()}
     predicted = [find(given, "predict", f"{model}@{corpus}") for corpus in plan.config.emotion_corpora]
     protocol = read_output(store, given, "split", "", "protocol.json") or {}
+    learnt = in_words(read_learnt(folder))
     name = f"ser-{model}"
     found = read_output(store, given, "gate", model, "gate.json")
     gate, gate_tags = verdict_of(name, trained.key, find(given, "champion", model), found)
@@ -154,6 +156,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         shown=1,
         links={"Airflow run": airflow_link(by), "Report": report_link(report)},
         baselines={corpus: item for corpus, item in baselines.items() if item},
+        learnt=learnt,
     )
     training = Training(
         name=name,
@@ -183,6 +186,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
             "ser.airflow": airflow_link(by),
             "ser.data": "synthetic" if made else "real",
             "ser.corpora": ", ".join(f"{corpus} {ref.digest[:12]}" for corpus, ref in datasets.items() if ref),
+            "ser.learnt": "; ".join(learnt),
             "ser.encoder": _encoder_in_words(model, plan),
             "ser.note": spec["note"],
             TESTED: marks(tested),

@@ -260,7 +260,7 @@ def names(people: Sequence[str]) -> str:
 def in_words(learnt: Learnt | None) -> list[str]:
     """A sentence a corpus: who a model has learnt from."""
     if learnt is None:
-        return ["whom the model has learnt from was not kept"]
+        return ["speakers that are not known: the model was saved before that was kept"]
     said = []
     for corpus, parts in learnt.corpora.items():
         people = {name for part in parts.values() for name in part.speakers}
