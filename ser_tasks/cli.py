@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,6 +113,47 @@ def _study(config: str | None, reader: str, description: Mapping[str, Any], mani
     return parse_config(tree, f"made for {reader}")
 
 
+def _tested_across(study: StudyConfig, config: str | None, given: Sequence[str]) -> tuple[StudyConfig, dict[str, str]]:
+    """The study with the corpora that it is to be tested on across, and the folder of each.
+
+    Args:
+        study: From `_study`.
+        config: Its name; None when it was made for the corpus: what is named then is a reader.
+        given: NAME=FOLDER of each, or `none` alone.
+
+    Raises:
+        BadInput: One is named that the configuration does not test, or one of the configuration's has no folder.
+    """
+    folders: dict[str, str] = {}
+    for each in given if list(given) != ["none"] else []:
+        name, equals, folder = each.partition("=")
+        if not equals or not name or not folder:
+            raise BadInput(f"--across {each}: write NAME=FOLDER, such as ravdess=/data/RAVDESS, or only --across none")
+        folders[name] = folder
+    known = [test.corpus for test in study.emotion.across]
+    if list(given) == ["none"]:
+        return study.model_copy(update={"emotion": study.emotion.model_copy(update={"across": []})}), {}
+    if config is None:
+        tree = study.model_dump(mode="json")
+        tree["corpora"] |= {name: {"reader": name} for name in folders if name != study.emotion.train_corpus}
+        tree["emotion"]["across"] = [{"corpus": name} for name in folders]
+        study, known = parse_config(tree, "made for --across"), list(folders)
+    if study.emotion.train_corpus in folders:
+        raise BadInput(f"--across {study.emotion.train_corpus}: that is the corpus that is trained on")
+    if unknown := [name for name in folders if name not in known]:
+        raise BadInput(
+            f"--across {unknown[0]}: --config {config} does not test on it: it tests across on "
+            f"{', '.join(known) or 'no corpus'} (emotion.across)"
+        )
+    if absent := [name for name in known if name not in folders]:
+        ways = " ".join(f"--across {name}=FOLDER" for name in absent)
+        raise BadInput(
+            f"--config {config} tests across on {', '.join(absent)}: say where that is with {ways}, or leave it out "
+            "with --across none"
+        )
+    return study, {name: folders[name] for name in known}
+
+
 @app.command()
 def split(
     source_dir: SourceDir,
@@ -122,6 +163,13 @@ def split(
     reader: Reader = "auto",
     config: ConfigName = None,
     checksums: Checksums = None,
+    across: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FOLDER, once for each other corpus to test on: as the configuration names it, or without one a "
+            "reader. `none` leaves out those of the configuration."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Validate a corpus and split it by speaker into train, dev and test; fails on leakage.
@@ -130,24 +178,33 @@ def split(
     """
     from ser_tasks.data.manifest import read_manifest
     from ser_tasks.local import described, read_json, run_build, scan_folder
+    from ser_tasks.local_testing import ACROSS
     from ser_tasks.steps import split_params, validate_params
 
     root, reader, description = described(reader, source_dir)
     with err.status(f"reading {source_dir} as {description['name']} ..."):
         scanned = scan_folder(root, description["name"], description, checksums)
     study = _study(config, reader, description, read_manifest(scanned / "manifest.parquet"))
+    study, others = _tested_across(study, config, across or [])
     corpus = study.emotion.train_corpus
     if corpus != description["name"]:  # the manifest names its corpus as the study does
         scanned = scan_folder(root, corpus, description, checksums)
     shutil.copytree(scanned, target_dir / "scan", dirs_exist_ok=True)
-    alone = study.model_copy(update={"emotion": study.emotion.model_copy(update={"across": []})})
     with err.status("validating ..."):
-        run_build("validate", {"scan": scanned}, validate_params(alone, corpus), target_dir / "validate")
+        run_build("validate", {"scan": scanned}, validate_params(study, corpus), target_dir / "validate")
     with err.status("packing ..."):
         run_build("pack", {"raw": root, "scan": scanned}, {}, target_dir / "pack")
+    inputs = {f"scan/{corpus}": scanned, f"pack/{corpus}": target_dir / "pack"}
+    for name, source in others.items():
+        folder = target_dir / ACROSS / name
+        with err.status(f"reading, validating and packing {name} ..."):
+            other, _, its = described(study.corpora[name].reader, source, f"--across {name}=")
+            shutil.copytree(scan_folder(other, name, its, None), folder / "scan", dirs_exist_ok=True)
+            run_build("validate", {"scan": folder / "scan"}, validate_params(study, name), folder / "validate")
+            run_build("pack", {"raw": other, "scan": folder / "scan"}, {}, folder / "pack")
+        inputs |= {f"scan/{name}": folder / "scan", f"pack/{name}": folder / "pack"}
     with err.status("splitting ..."):
-        inputs = {f"scan/{corpus}": scanned, f"pack/{corpus}": target_dir / "pack"}
-        run_build("split", inputs, split_params(alone, description["speakers"]), target_dir / "split")
+        run_build("split", inputs, split_params(study, description["speakers"]), target_dir / "split")
     (target_dir / "study.json").write_text(json.dumps(study.model_dump(mode="json"), indent=1))
     audit = read_json(target_dir / "split" / "audit.json")["report"]
     if as_json:
@@ -159,6 +216,9 @@ def split(
         if speakers := audit["speakers"].get(f"{corpus}/{role}"):
             clips = sum(n for key, n in audit["clips"].items() if key.startswith(f"{corpus}/{role}/"))
             table.add_row(role, str(speakers), str(clips))
+    for name in others:
+        clips = sum(n for key, n in audit["clips"].items() if key.startswith(f"{name}/test/"))
+        table.add_row(f"test across: {name}", str(audit["speakers"][f"{name}/test"]), str(clips))
     out.print(table)
     for sentence in (protocol["description"], protocol["taint"], *audit["remarks"]):
         if sentence:

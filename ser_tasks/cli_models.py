@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,8 +14,15 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from ser_tasks.artifact import artifact_key, list_files
-from ser_tasks.cli_options import AsJson, CkptDir, DataRoot, SourceDir, err, out
-from ser_tasks.config import BASELINE_TITLE, RANDOM_ENCODER, EncoderPin, StudyConfig, parse_config
+from ser_tasks.cli_options import AsJson, CkptDir, DataRoot, Reader, SourceDir, err, out
+from ser_tasks.config import (
+    BASELINE_TITLE,
+    CANONICAL_EMOTIONS,
+    RANDOM_ENCODER,
+    EncoderPin,
+    StudyConfig,
+    parse_config,
+)
 from ser_tasks.errors import BadInput
 from ser_tasks.plan import SEEDED
 from ser_tasks.processes import is_first, launch
@@ -24,6 +31,7 @@ from ser_tasks.steps import STEPS, network_params
 if TYPE_CHECKING:
     from torch import nn
 
+    from ser_tasks.local_testing import Tested
     from ser_tasks.models.files import ModelSpec
 
 WindowS = Annotated[float, typer.Option("--window_s", "--window-s", help="Longer audio is cut into such windows.")]
@@ -147,32 +155,84 @@ def _training_key(step: str, inputs: Mapping[str, Path], params: Mapping[str, An
     return artifact_key(step, STEPS[step].version, {"params": params, "files": files}, {})
 
 
-def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> None:
-    """Test a model on the test speakers: UAR, accuracy, macro-F1 with 95 % intervals, recall by class, confusion.
+def test(
+    ckpt_dir: CkptDir,
+    data_root: Annotated[
+        Path | None,
+        typer.Option("--data_root", "--data-root", help="Folder that `ser split` made: tests on its test speakers."),
+    ] = None,
+    source_dir: Annotated[
+        str | None,
+        typer.Option("--source_dir", "--source-dir", help="Another corpus: tests on every clip of it."),
+    ] = None,
+    reader: Reader = "auto",
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="EMOTION=LABEL: what an emotion of --source_dir counts as, such as calm=neutral."),
+    ] = None,
+    include_seen: Annotated[
+        bool,
+        typer.Option("--include-seen", "--include_seen", help="Count clips and speakers that the model learnt from."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Test a model: UAR, accuracy, macro-F1 with 95 % intervals, recall by class, confusion.
 
-    Example: `ser test --data_root data --ckpt_dir model`
+    On the test speakers of a split, and then on the corpora that were given to `ser split --across`; or on every clip
+    of another corpus. Clips and speakers that the model has learnt from are left out.
+
+    Example: `ser test --data_root data --ckpt_dir model`, `ser test --source_dir RAVDESS --ckpt_dir model`
     """
-    from ser_tasks.local import run_build
+    from ser_tasks.local_testing import absent_corpora, measure_on_corpus, measure_on_split
 
-    study = _study_of(data_root)
-    corpus, labels = study.emotion.train_corpus, study.emotion.labels
-    with _temporary() as folder:
-        inputs = {"model": ckpt_dir, "split": data_root / "split", "audio": data_root / "pack"}
-        run_build("predict", inputs, {"corpus": corpus}, folder / "predictions")
-        params = {
-            "model": "local", "corpus": corpus, "relation": "within", "labels": labels, "label_map": {}, "variants": {},
-            "resamples": study.bootstrap_resamples, "seed": study.seed,
-        }  # fmt: skip
-        run_build("evaluate", {"predictions": folder / "predictions", "model": ckpt_dir}, params, folder / "metrics")
-        metrics = json.loads((folder / "metrics" / "metrics.json").read_text())
-        confusion = [line.split(",") for line in (folder / "metrics" / "confusion.csv").read_text().splitlines()]
-        judged = confusion[0][1:]
+    if (data_root is None) == (source_dir is None):
+        raise BadInput("test: give either --data_root (what 'ser split' made) or --source_dir (another corpus)")
+    if data_root is not None:
+        if label_map or reader != "auto":
+            raise BadInput("test: --map and --reader belong to --source_dir: a split has its labels already")
+        study = _study_of(data_root)
+        with err.status(f"testing on {data_root} ..."):
+            found = measure_on_split(data_root, study, ckpt_dir, include_seen)
+        for corpus in absent_corpora(data_root, study):
+            err.print(
+                f"not tested on {corpus}, which {data_root} does not hold: 'ser split ... --across {corpus}=FOLDER'",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
+    else:
+        mapped = _label_map(label_map or [])
+        with err.status(f"testing on {source_dir} ..."):
+            found = [measure_on_corpus(str(source_dir), reader, mapped, ckpt_dir, include_seen)]
     if as_json:
-        counts = {row[0]: dict(zip(judged, map(int, row[1:]), strict=True)) for row in confusion[1:]}
-        typer.echo(json.dumps({**metrics, "confusion": counts}, indent=1))
+        documents = [each.document() for each in found]
+        others = {"across_corpora": documents[1:]} if documents[1:] else {}
+        typer.echo(json.dumps({**documents[0], **others}, indent=1))
         return
-    title = f"{metrics['title']} on {corpus}, test: {metrics['clips']} clips, {metrics['speakers']} speakers"
-    table = Table("metric", "value", metrics["interval"], title=title)
+    for each in found:
+        _print_tested(each)
+
+
+def _label_map(given: Sequence[str]) -> dict[str, str]:
+    """EMOTION=LABEL, once for each emotion. Raises BadInput for anything else."""
+    found: dict[str, str] = {}
+    for pair in given:
+        emotion, equals, label = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise BadInput(f"--map {pair}: write EMOTION=LABEL, such as --map calm=neutral")
+        for name in (emotion, label):
+            if name not in CANONICAL_EMOTIONS:
+                raise BadInput(f"--map {pair}: there is no emotion {name!r}: there are {', '.join(CANONICAL_EMOTIONS)}")
+        if found.setdefault(emotion, label) != label:
+            raise BadInput(f"--map {pair}: {emotion} counts as {found[emotion]} already: give each emotion once")
+    return found
+
+
+def _print_tested(tested: "Tested") -> None:
+    metrics = tested.metrics
+    table = Table(
+        "metric", "value", metrics["interval"],
+        title=f"{metrics['title']} on {metrics['corpus']}, {metrics['role']}: {metrics['clips']} clips, "
+        f"{metrics['speakers']} speakers",
+    )  # fmt: skip
     for name, said in metrics["names"].items():
         table.add_row(
             said, f"{metrics[name]['value']:.3f}", f"{metrics[name]['low']:.3f} to {metrics[name]['high']:.3f}"
@@ -180,13 +240,23 @@ def test(data_root: DataRoot, ckpt_dir: CkptDir, as_json: AsJson = False) -> Non
     table.add_row("UAR by chance, at most", f"{metrics['chance_uar']:.3f}", "")
     out.print(table)
     for line in _about_labels(metrics):
-        out.print(line, markup=False)
-    grid = Table("true \\ predicted", *judged, "recall", title="confusion, clips")
-    for row in confusion[1:]:
-        grid.add_row(*row, f"{metrics['recall'].get(row[0], float('nan')):.2f}")
+        out.print(line, markup=False, soft_wrap=True)
+    grid = Table("true \\ predicted", *tested.confusion, "recall", title="confusion, clips")
+    for label, counts in tested.confusion.items():
+        recall = metrics["recall"].get(label)
+        grid.add_row(label, *map(str, counts.values()), "" if recall is None else f"{recall:.2f}")
     out.print(grid)
-    if metrics["note"]:
-        out.print(metrics["note"])
+    said = [metrics["seen"]["sentence"]]
+    if metrics["mapping"]:
+        said.append(f"Emotions of {metrics['corpus']}: {metrics['mapping']}.")
+    elif tested.without_label:
+        left = ", ".join(f"{n} {label}" for label, n in tested.without_label.items())
+        said.append(f"Left out, since the model has no such label: {left}.")
+    if tested.rejected:
+        said.append(f"Rejected when {metrics['corpus']} was read: {tested.rejected} file(s); 'ser inspect' lists them.")
+    for sentence in [*said, metrics["note"]]:
+        if sentence:
+            out.print(sentence, markup=False, soft_wrap=True)
 
 
 def _about_labels(metrics: Mapping[str, Any]) -> list[str]:

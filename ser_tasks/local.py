@@ -91,8 +91,10 @@ def cached_build(name: str, inputs: Mapping[str, Path], params: Mapping[str, Any
     return folder
 
 
-def described(reader: str, source: str) -> tuple[Path, str, dict[str, Any]]:
+def described(reader: str, source: str, option: str = "--source_dir ") -> tuple[Path, str, dict[str, Any]]:
     """The corpus to read, its reader and that one's description; `auto` is told from the files' names.
+
+    `option`: what the source was given as, for messages.
 
     Raises:
         BadInput: There is no such corpus, or no such description.
@@ -102,7 +104,7 @@ def described(reader: str, source: str) -> tuple[Path, str, dict[str, Any]]:
 
     root = local_corpus(source)
     if not root.exists():
-        raise BadInput(f"--source_dir {source} does not exist")
+        raise BadInput(f"{option}{source} does not exist")
     reader = detect_reader(open_source(root)) if reader == "auto" else reader
     return root, reader, load_description(reader)
 

@@ -36,6 +36,7 @@ class Card:
         pictures: Name to address, of confusion matrices and the reliability diagram.
         baselines: Corpus to metrics.json of the baseline on it.
         conditions: How the training corpus was recorded; None where it is not known.
+        learnt: Sentences about whom the model has learnt from: see ser_tasks.data.learnt.in_words.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Card:
     pictures: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     conditions: Conditions | None = None
+    learnt: Sequence[str] = ()
 
 
 def write_card(card: Card) -> str:
@@ -133,6 +135,8 @@ def _use(card: Card) -> list[str]:
         "actors play it. It does not tell what a person feels. Not for decisions about people (hiring, policing, "
         "health, schools), and not for other languages, ages or recordings than those of its corpora.",
     ]
+    if card.learnt:
+        lines += ["", f"Learnt from {'; '.join(card.learnt)}. It looks better than it is on them."]
     if (trained := card.metrics[0]["corpus"]) not in card.commercial:
         lines += ["", f"**Trained on {trained}, which is not free for commercial use: nor is this model.**"]
     licences = (
@@ -165,6 +169,8 @@ def _results(card: Card) -> list[str]:
     lines += ["", *(f"- {line}" for item in card.metrics for line in _about_labels(item))]
     lines += [f"- {line}" for item in card.metrics for line in _adapted(item)]
     lines += ["", *dict.fromkeys(f"Interval: {item['interval']}." for item in card.metrics)]
+    about = [(item["corpus"], item["seen"]) for item in card.metrics if "seen" in item]
+    lines += [f"{corpus}: {seen['sentence']}" for corpus, seen in about if seen["clips"] or not seen["known"]]
     many = f"{card.shown} version{'s' if card.shown != 1 else ''} of {card.name}"
     lines.append(f"{many} so far {'were' if card.shown != 1 else 'was'} measured on these test speakers.")
     return lines

@@ -104,6 +104,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
     """
     from ser_tasks import registry
     from ser_tasks.data.conditions import conditions
+    from ser_tasks.data.learnt import in_words, read_learnt
     from ser_tasks.data.manifest import read_manifest
     from ser_tasks.model_card import Card
     from ser_tasks.tracking import RESULTS, TESTED, Training, marks, register_training
@@ -130,6 +131,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
     tested = {corpus: sorted(name for name, role in held.items() if role == "test") for corpus, held in roles.items()}
     predicted = [find(given, "predict", f"{model}@{corpus}") for corpus in plan.config.emotion_corpora]
     protocol = read_output(store, given, "split", "", "protocol.json") or {}
+    learnt = in_words(read_learnt(folder))
     name = f"ser-{model}"
     found = read_output(store, given, "gate", model, "gate.json")
     gate, gate_tags = verdict_of(name, trained.key, find(given, "champion", model), found)
@@ -158,6 +160,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
         links={"Airflow run": airflow_link(by), "Report": report_link(report)},
         baselines={corpus: item for corpus, item in baselines.items() if item},
         conditions=conditions(read_manifest(store.cached(scan) / "manifest.parquet")) if scan else None,
+        learnt=learnt,
     )
     training = Training(
         name=name,
@@ -187,6 +190,7 @@ def register(model: str, given: Sequence[Mapping[str, Any]], store: Store, by: s
             "ser.airflow": airflow_link(by),
             "ser.data": "synthetic" if made else "real",
             "ser.corpora": ", ".join(f"{corpus} {ref.digest[:12]}" for corpus, ref in datasets.items() if ref),
+            "ser.learnt": "; ".join(learnt),
             "ser.encoder": _encoder_in_words(model, plan),
             "ser.note": spec["note"],
             TESTED: marks(tested),

@@ -157,6 +157,7 @@ def _evaluate_params(plan: Plan, about: str) -> dict[str, Any]:
         "variants": {name: dict(changed) for name, changed in across.variants.items()} if across else {},
         "resamples": config.bootstrap_resamples,
         "seed": config.seed,
+        "include_seen": False,
     }
 
 
@@ -382,8 +383,8 @@ STEPS: dict[str, Step] = {
         left_out=_no_probe,
     ),
     "predict": Step(
-        "Probabilities of one model for one corpus.",
-        3,
+        "Probabilities of one model for one corpus, and which clips it has learnt from.",
+        4,
         "ser_tasks.builds.predict:build",
         needs=lambda plan, pair: {
             "model": _training(_pair(pair)[0]),

@@ -55,7 +55,7 @@ class Training:
         name: Of the registered model.
         experiment: Name of the experiment.
         key: Of the training's artifact: names its run and version for ever.
-        folder: model.json and model.safetensors.
+        folder: model.json, model.safetensors, and what the model has learnt from; served models pack all of it.
         params: Of the training step.
         history: One mapping an epoch.
         metrics: One metrics.json a corpus.
@@ -267,6 +267,8 @@ def _log_model(training: Training) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, ColSpec, Schema
 
+    from ser_tasks.data.learnt import in_words, read_learnt
+
     # One of three ways a clip; samples are of no declared type, since MLflow checks each of a typed list on its own.
     kinds = {"audio": "binary", "path": "string", "samples": AnyType(), "sample_rate": "long"}
     inputs = [ColSpec(kind, name, required=False) for name, kind in kinds.items()]
@@ -279,6 +281,7 @@ def _log_model(training: Training) -> Any:
         code_paths=[str(SERVED.parent)],
         signature=ModelSignature(Schema(inputs), Schema(outputs)),
         input_example=_example(),
+        metadata={"learnt_from": in_words(read_learnt(training.folder))},
         pip_requirements=served_requirements(),
     )
 

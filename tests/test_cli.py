@@ -170,7 +170,7 @@ def test_a_second_head_learns_from_a_file_of_ratings_or_is_left_out(tmp_path: Pa
     config["wav2vec2"]["fit"]["tone_weight"] = 0.2
     (tmp_path / "tone.yaml").write_text(yaml.safe_dump(config))
     data, out = tmp_path / "data", tmp_path / "model"
-    ser("split", "--source_dir", corpus, "--target_dir", data, "--config", tmp_path / "tone.yaml")
+    ser("split", "--source_dir", corpus, "--target_dir", data, "--config", tmp_path / "tone.yaml", "--across", "none")
     command = ["train", "--data_root", data, "--out_dir", out, "--model", "wav2vec2"]
     assert "no second head" in ser(*command).stderr
     clip = sorted(corpus.rglob("1001_*.wav"))[0]

@@ -104,6 +104,18 @@ def test_a_card_says_how_its_corpus_was_recorded_and_what_to_expect_elsewhere(tm
     assert "- on b: Half of the training corpus is silence. The test corpus is noisier.\n" in text
 
 
+def test_the_card_names_whom_the_model_learnt_from_and_what_was_left_out_of_its_test(tmp_path: Path) -> None:
+    card = full(tmp_path)
+    assert "Learnt from" not in write_card(card)
+    left = {"clips": 9, "known": True, "sentence": "Left out of the test: 9 clip(s) of 1 speaker(s) (b1)."}
+    none = left | {"clips": 0, "sentence": "The model has learnt from none of these clips."}
+    metrics = [dict(card.metrics[0]) | {"seen": none}, dict(card.metrics[1]) | {"seen": left}]
+    text = write_card(replace(card, metrics=metrics, learnt=["c: 5 speaker(s) (4 train, 1 dev), 60 clips"]))
+    assert "Learnt from c: 5 speaker(s) (4 train, 1 dev), 60 clips." in text
+    assert "b: Left out of the test: 9 clip(s) of 1 speaker(s) (b1)." in text
+    assert "from none of these clips" not in text
+
+
 def test_the_widest_gaps_are_shown_and_the_way_to_the_others(tmp_path: Path) -> None:
     text = write_card(full(tmp_path))
     slices = text.partition("## Slices")[2].partition("##")[0].strip().splitlines()

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from ser_tasks.builds.adapt import TAKEN_FOR_GRANTED
-from ser_tasks.builds.predictions import Predicted, Stored, of_role, predicted
+from ser_tasks.builds.predictions import Predicted, Stored, counts, of_role, predicted, role_rows, with_seen
 from ser_tasks.data.conditions import side_by_side
+from ser_tasks.data.learnt import LEARNT, SEEN_NOTE, SEEN_ROLE, about_seen
 from ser_tasks.data.manifest import read_manifest
 from ser_tasks.data.votes import HEARD, kind_of_raters, vote_counts
 from ser_tasks.evaluation.across import arousal_collapse, domain_shift, prior_shift
 from ser_tasks.evaluation.answers import collapse, in_words, never_answered
 from ser_tasks.evaluation.calibration import calibration, temperature_on_dev
-from ser_tasks.evaluation.labels import shared_labels
+from ser_tasks.evaluation.labels import FEWEST, shared_labels
 from ser_tasks.evaluation.metrics import (
     METRICS,
     NAMES,
@@ -43,10 +44,13 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     """Inputs: predictions, model; manifest, trained (scans), rows (fit), spectra (all optional).
 
     Params: model, corpus, relation, labels (the study's, whose order is kept), label_map, variants (name to label
-    map), resamples, seed. Everything but `open` is under the shared protocol: see evaluation.labels.
+    map), resamples, seed, include_seen (optional: whether clips that the model has learnt from count; without it, they
+    do not). Everything but `open` is under the shared protocol: see evaluation.labels.
     """
-    drawn = (params["resamples"], params["seed"])
-    stored = of_role(inputs["predictions"], params["labels"], "test")
+    drawn, include = (params["resamples"], params["seed"]), bool(params.get("include_seen", False))
+    stored = of_role(inputs["predictions"], params["labels"], "test", include)
+    asked = role_rows(inputs["predictions"], "test")
+    known = about_seen(asked, counts(asked, inputs["predictions"], include), (inputs["model"] / LEARNT).is_file())
     test, found = _judged(stored, params["corpus"], drawn)
     labels = found["labels_protocol"]["shared"]
     spec = json.loads((inputs["model"] / "model.json").read_text())
@@ -54,16 +58,19 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     manifest = read_manifest(inputs["manifest"] / "manifest.parquet") if "manifest" in inputs else None
     clips = None if manifest is None else manifest.set_index("utterance_id").loc[test.utterance_id]
     across = params["relation"] == "across"
+    passed_over = set(asked["utterance_id"]) - set(test.utterance_id)
+    mapped = None if manifest is None else manifest[~manifest["utterance_id"].isin(passed_over)]
     metrics = {
         "model": params["model"],
         "title": spec["title"],
-        "note": "; ".join(part for part in (spec["note"], protocol["taint"]) if part),
+        "note": "; ".join(filter(None, (spec["note"], protocol["taint"] or (SEEN_NOTE if known["included"] else "")))),
         "protocol": protocol["description"],
         "corpus": params["corpus"],
         "relation": params["relation"],
         "label_map": params["label_map"],
-        "mapping": mapping(manifest, test.utterance_id, params["label_map"]) if across else "",
-        "role": "test",
+        "mapping": mapping(mapped, test.utterance_id, params["label_map"]) if across else "",
+        "role": SEEN_ROLE if known["included"] else "test",
+        "seen": known,
         **found,
         "chance": "the most that a guess without hearing the clip can have: 1 / classes with clips",
         "calibration": _calibration(inputs.get("dev", inputs["predictions"]), params["labels"], test, drawn),
@@ -73,8 +80,8 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
             {str(name): list(values) for name, values in slice_columns(clips).items()}, len(labels), *drawn,
         ),
         "across": _across(inputs, params, test, labels) if across and {"trained", "manifest"} <= set(inputs) else None,
-        "variants": _variants(inputs["predictions"] / "variants.parquet", manifest, params),
-        "adapted": _adapted(inputs["predictions"] / "adapted.parquet", params),
+        "variants": _variants(inputs["predictions"], manifest, params, include),
+        "adapted": _adapted(inputs["predictions"], params, include),
     }  # fmt: skip
     (out / "metrics.json").write_text(json.dumps(plain(metrics), indent=1))
     confusion = found["confusion"]["counts"]
@@ -153,13 +160,17 @@ def _calibration(dev: Path, order: Sequence[str], test: Predicted, drawn: tuple[
     """Of the probabilities that are judged.
 
     The temperature is fitted on the training corpus's dev clips, whatever corpus is tested, among the labels that model
-    and dev clips share.
+    and dev clips share. It stays 1 where there are none that the model was not trained on, as in a corpus that is test
+    as a whole.
     """
-    stored = of_role(dev, order, "dev")
-    fitted_on = stored.among(shared_labels([stored.labels], stored.label, "dev").labels)
-    temperature = temperature_on_dev(fitted_on.probabilities, fitted_on.target)
+    temperature, said, rows = 1.0, "no dev clips: probabilities are taken as they are", role_rows(dev, "dev")
+    if counts(rows, dev, False).any():
+        stored = of_role(dev, order, "dev")
+        fitted_on = stored.among(shared_labels([stored.labels], stored.label, "dev").labels)
+        temperature = temperature_on_dev(fitted_on.probabilities, fitted_on.target)
+        said = f"{len(fitted_on.target)} dev clips"
     found = calibration(test.probabilities, test.target, test.speaker, temperature, *drawn)
-    return found | {"fitted_on": f"{len(fitted_on.target)} dev clips"}
+    return found | {"fitted_on": said}
 
 
 def _people(
@@ -208,35 +219,41 @@ def _across(
     }
 
 
-def _adapted(path: Path, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _adapted(folder: Path, params: Mapping[str, Any], include_seen: bool) -> list[dict[str, Any]]:
     """The same clips, compared with others of their speaker or corpus: see builds.adapt. Never a part of a verdict."""
-    if not path.is_file():
+    if not (path := folder / "adapted.parquet").is_file():
         return []
-    found = []
-    for way, frame in pd.read_parquet(path).groupby("way", sort=False):
-        known = frame[frame[[name for name in frame.columns if name.startswith("p_")]].notna().all(axis=1)]
+    found, rows = [], with_seen(pd.read_parquet(path))
+    for way, frame in rows[counts(rows, folder, include_seen)].groupby("way", sort=False):
+        answered = frame[frame[[name for name in frame.columns if name.startswith("p_")]].notna().all(axis=1)]
         about = {
             "way": way,
             "name": f"adapted without labels, by {way}",
             "takes_for_granted": TAKEN_FOR_GRANTED[str(way)],
-            "left_out": len(frame) - len(known),
+            "clips": len(answered),
+            "left_out": len(frame) - len(answered),
         }
-        if len(known):
-            stored = predicted(known, params["labels"])
+        if answered["target"].nunique() >= FEWEST:
+            stored = predicted(answered, params["labels"])
             about |= _judged(stored, f"{params['corpus']}, by {way},", (params["resamples"], params["seed"]))[1]
         found.append(about)
     return found
 
 
-def _variants(path: Path, manifest: pd.DataFrame | None, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same corpus under other label maps."""
-    if not path.is_file():
+def _variants(
+    folder: Path, manifest: pd.DataFrame | None, params: Mapping[str, Any], include_seen: bool
+) -> list[dict[str, Any]]:
+    """The same corpus under other label maps; a map is passed over where the model has seen all of its clips."""
+    if not (path := folder / "variants.parquet").is_file():
         return []
     drawn, found = (params["resamples"], params["seed"]), []
-    for name, frame in pd.read_parquet(path).groupby("variant"):
+    rows = with_seen(pd.read_parquet(path))
+    for name, frame in rows[counts(rows, folder, include_seen)].groupby("variant"):
         stored = predicted(frame, params["labels"])
         clips, performance = _judged(stored, f"{params['corpus']}, {name},", drawn)
         label_map = params["variants"][name]
-        about = {"name": name, "label_map": label_map, "mapping": mapping(manifest, clips.utterance_id, label_map)}
+        passed_over = set(rows.loc[rows["variant"] == name, "utterance_id"]) - set(clips.utterance_id)
+        mapped = None if manifest is None else manifest[~manifest["utterance_id"].isin(passed_over)]
+        about = {"name": name, "label_map": label_map, "mapping": mapping(mapped, clips.utterance_id, label_map)}
         found.append(about | performance)
     return found

@@ -16,6 +16,7 @@ import pandas as pd
 
 from ser_tasks.builds.evaluate import plain
 from ser_tasks.builds.rows import unpacked
+from ser_tasks.data.learnt import read_learnt, seen, sketch
 from ser_tasks.data.manifest import read_manifest
 from ser_tasks.evaluation.gate import GateOptions, Part, compare_part, compare_slices, decide, leaning
 from ser_tasks.evaluation.labels import among, open_answers, open_where_it_differs, shared_labels
@@ -38,7 +39,7 @@ def build_harm(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
         others = len([corpus for corpus in tested if corpus != params["trained"]])
         for corpus in tested:
             clips = _Compared(inputs, inputs[f"audio/{corpus}"], rows[rows["corpus"] == corpus], corpus)
-            heard = _heard(inputs, clips.rows, ("train", "dev"))
+            heard = _heard(inputs, "champion", clips, ("train", "dev"))
             found[corpus] = asdict(clips.part(corpus, 1 if corpus == params["trained"] else others, heard))
     (out / "harm.json").write_text(json.dumps(found, indent=1))
 
@@ -65,11 +66,12 @@ def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
         reported = harm.pop(params["trained"])
         manifest = read_manifest(inputs["manifest"] / "manifest.parquet").set_index("utterance_id")
         # Dev chose the epoch of both models: there, only those who trained the champion make them unequal.
-        heard = _heard(inputs, clips.rows, ("train", "dev") if role == "gate" else ("train",))
+        roles = ("train", "dev") if role == "gate" else ("train",)
+        heard, by_challenger = (_heard(inputs, model, clips, roles) for model in ("champion", "challenger"))
         slices = clips.slices(manifest.loc[clips.rows["utterance_id"]], options.large_slice_clips, heard)
         difference, opened = clips.difference(params["resamples"], params["seed"])
         speakers = clips.rows["speaker_id"].nunique()
-        found = decide(difference, speakers, role, list(harm.values()), slices, options, heard)
+        found = decide(difference, speakers, role, list(harm.values()), slices, options, heard, by_challenger)
         found |= {"difference": difference, "clips": len(clips.rows), "reported": reported}
         found |= {"labels_protocol": clips.labels_protocol, "open": opened}
     (out / "gate.json").write_text(json.dumps(plain(found), indent=1))
@@ -88,6 +90,7 @@ class _Compared:
         chosen, anything = [], []
         with unpacked(shards, sorted(set(self.speaker))) as audio:
             clips = [audio.index_of(name) for name in self.rows["utterance_id"]]
+            self.sketches = sketch(self.rows, audio, shards)
             for model, spec in models:
                 given = predict_packed(model, audio, clips).astype(np.float64)
                 chosen.append(np.asarray(among(given, spec.labels, shared.labels).argmax(axis=1), dtype=np.int64))
@@ -137,14 +140,20 @@ def _part(stored: Mapping[str, Any]) -> Part:
     return Part(**{**stored, "difference": Estimate(**stored["difference"]), "open": opened})
 
 
-def _heard(inputs: Mapping[str, Path], rows: pd.DataFrame, roles: Sequence[str]) -> list[str]:
-    """Speakers of these rows from whom the champion has learnt in one of these roles."""
-    if "champion_rows" not in inputs:
-        return []
-    learnt = pd.read_parquet(inputs["champion_rows"] / "rows.parquet", columns=["corpus", "speaker_id", "role"])
-    known = set(map(tuple, learnt.loc[learnt["role"].isin(roles), ["corpus", "speaker_id"]].to_numpy()))
-    return sorted({speaker for corpus, speaker in zip(rows["corpus"], rows["speaker_id"], strict=True)
-                   if (corpus, speaker) in known})  # fmt: skip
+def _heard(inputs: Mapping[str, Path], model: str, clips: _Compared, roles: Sequence[str]) -> list[str]:
+    """Speakers of these clips from whom a model has learnt in one of these roles.
+
+    The rows that it was trained on say so, where they are given, and what its folder says that it has learnt from: that
+    finds a speaker under another name too.
+    """
+    speakers = pd.MultiIndex.from_frame(clips.rows[["corpus", "speaker_id"]])
+    heard = np.zeros(len(speakers), dtype=bool)
+    if f"{model}_rows" in inputs:
+        rows = pd.read_parquet(inputs[f"{model}_rows"] / "rows.parquet", columns=["corpus", "speaker_id", "role"])
+        heard |= speakers.isin(pd.MultiIndex.from_frame(rows.loc[rows["role"].isin(roles), ["corpus", "speaker_id"]]))
+    if learnt := read_learnt(inputs[model]):
+        heard |= (seen(learnt.of_roles(roles), clips.sketches) != "").to_numpy()
+    return sorted(set(clips.rows.loc[heard, "speaker_id"]))
 
 
 def _same_task(inputs: Mapping[str, Path]) -> bool:

@@ -1,5 +1,6 @@
 """Stored predictions, as evaluation takes them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ser_tasks.data.learnt import names
 from ser_tasks.errors import BadInput
 from ser_tasks.evaluation.labels import among, open_answers
 
@@ -85,10 +87,45 @@ def predicted(frame: pd.DataFrame, order: Sequence[str]) -> Stored:
     )
 
 
-def of_role(folder: Path, order: Sequence[str], role: str) -> Stored:
-    """Predictions of one role. Raises BadInput when there are none. `order` as in `predicted`."""
-    frame = pd.read_parquet(folder / "predictions.parquet")
-    frame = frame[frame["role"] == role]
+def of_role(folder: Path, order: Sequence[str], role: str, include_seen: bool = False) -> Stored:
+    """Predictions of one role, by default without clips that the model has seen. `order` as in `predicted`.
+
+    Raises:
+        BadInput: There are none, or the model has seen them all.
+    """
+    frame = role_rows(folder, role)
     if frame.empty:
         raise BadInput(f"evaluation: {folder} holds no prediction with role {role}")
-    return predicted(frame, order)
+    kept = frame[counts(frame, folder, include_seen)]
+    if kept.empty:
+        people = sorted(set(frame["speaker_id"]))
+        raise BadInput(
+            f"evaluation: the model has learnt from all {len(people)} {role} speaker(s) of {frame['corpus'].iloc[0]} "
+            f"({names(people)}), so that no result on them is an estimate for new speakers: test on other speakers; "
+            "to see the result all the same, give 'ser test' the option --include-seen"
+        )
+    return predicted(kept, order)
+
+
+def role_rows(folder: Path, role: str) -> pd.DataFrame:
+    """All rows of predictions.parquet of one role, as a table whose index is unique."""
+    frame = with_seen(pd.read_parquet(folder / "predictions.parquet"))
+    return frame[frame["role"] == role].reset_index(drop=True)
+
+
+def with_seen(frame: pd.DataFrame) -> pd.DataFrame:
+    """The column `seen` is empty in predictions that were stored before there was one."""
+    return frame if "seen" in frame else frame.assign(seen="")
+
+
+def counts(rows: pd.DataFrame, folder: Path, include_seen: bool) -> "pd.Series[bool]":
+    """Which rows a result is of: clips that the model has not seen, or all.
+
+    In a speaker-dependent split everybody is in every role; that is said of its results (the taint), and only clips
+    that the model has learnt from themselves are left out.
+    """
+    if include_seen:
+        return pd.Series(True, index=rows.index)
+    if json.loads((folder / "protocol.json").read_text(encoding="utf-8")).get("speaker_dependent"):
+        return rows["seen"] != "clip"
+    return rows["seen"] == ""

@@ -1,6 +1,6 @@
 """The rows of a split, joined with packed audio: shared by the builds that train, predict and embed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +9,7 @@ import pandas as pd
 
 from ser_tasks.audio.packed import PackedAudio
 from ser_tasks.audio.shards import unpack
+from ser_tasks.data.learnt import learnt_from, read_learnt, sketch, write_learnt
 from ser_tasks.training.fit import Examples
 
 
@@ -34,3 +35,17 @@ def examples(audio: PackedAudio, rows: pd.DataFrame, labels: Sequence[str]) -> E
             for name, label in zip(rows["utterance_id"], rows["label"], strict=True)
         ],
     )
+
+
+def keep_learnt(inputs: Mapping[str, Path], rows: Sequence[pd.DataFrame], audio: PackedAudio, out: Path) -> None:
+    """Write what a training learns from into the model's folder.
+
+    Args:
+        inputs: Of the training: audio (shards), and start where it begins with an earlier model's weights.
+        rows: Train and dev rows.
+        audio: The shards, unpacked.
+        out: The model's folder.
+    """
+    earlier = read_learnt(inputs["start"]) if "start" in inputs else None
+    sketches = sketch(pd.concat(rows, ignore_index=True), audio, inputs["audio"])
+    write_learnt(out, learnt_from(sketches, earlier))

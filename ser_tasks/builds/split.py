@@ -6,7 +6,7 @@ and test.parquet.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,46 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
             f"split: {len(leaks)} leak(s) between roles: {' | '.join(leaks[:5])}. Take the copies out of the corpus "
             "or give the speakers concerned one role (split.policy: speakers)"
         )
-    for name, its in TABLES.items():
-        rows = split.loc[split["role"].isin(its), COLUMNS]
-        pq.write_table(pa.Table.from_pandas(rows, SCHEMA, preserve_index=False), out / f"{name}.parquet")
+    _write_tables(split, out)
     if len(variants := _variants(params, manifests, roles)):
         variants.to_parquet(out / "variants.parquet", index=False)
     left_out.to_csv(out / "left_out.csv", index=False)
     for name, value in (("audit", audit), ("protocol", said), ("roles", roles_of_speakers(split))):
         (out / f"{name}.json").write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def whole_corpus_as_test(
+    scan: Path, corpus: str, labels: Sequence[str], label_map: Mapping[str, str], out: Path
+) -> pd.DataFrame:
+    """Write the tables of a split in which every clip of one corpus is test, as of a corpus that is tested across.
+
+    Args:
+        scan: Of the corpus.
+        corpus: Its name there.
+        labels: That clips may have after `label_map`, which maps emotions; others are left out.
+        label_map: Emotion to label.
+        out: The folder.
+
+    Returns:
+        left_out: utterance_id, corpus, reason.
+    """
+    manifest = read_manifest(scan / "manifest.parquet")
+    split, left_out = make_split({corpus: manifest}, "", labels, {corpus: label_map}, pd.Series(dtype="str"))
+    _write_tables(split, out)
+    people = split["speaker_id"].nunique()
+    said = {
+        "policy": "whole corpus",
+        "description": f"{corpus}: every clip with one of the model's labels is test ({people} speakers)",
+        "speaker_dependent": False, "taint": "", "labels": "intended", "evaluation": _evaluation(split),
+    }  # fmt: skip
+    (out / "protocol.json").write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
+    return left_out
+
+
+def _write_tables(split: pd.DataFrame, out: Path) -> None:
+    for name, its in TABLES.items():
+        rows = split.loc[split["role"].isin(its), COLUMNS]
+        pq.write_table(pa.Table.from_pandas(rows, SCHEMA, preserve_index=False), out / f"{name}.parquet")
 
 
 def _variants(params: Mapping[str, Any], manifests: Mapping[str, pd.DataFrame], roles: pd.Series) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Steps `train_baseline` and `train_probe`: fixed features and a logistic regression -> model.json, model.safetensors.
 
+Beside them lie learnt.json and learnt.parquet, which say what the model has learnt from.
 The regularisation is chosen on dev UAR, as everything is that is chosen.
 """
 
@@ -12,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 
 from ser_tasks.builds.adapt import fit_adapted
-from ser_tasks.builds.rows import examples, rows_to_fit, unpacked
+from ser_tasks.builds.rows import examples, keep_learnt, rows_to_fit, unpacked
 from ser_tasks.inference.predict import embed_packed
 from ser_tasks.models.adapted import save_adapted
 from ser_tasks.models.files import ModelSpec, build_model, save_model
@@ -42,6 +43,7 @@ def _train(
         indices = [index for index, _ in [*fitted.rows, *selecting.rows]]
         features = embed_packed(model, audio, indices).astype(np.float64)
         adapted = fit_adapted(model, audio, fitted, selecting, (list(train["speaker_id"]), list(dev["speaker_id"])))
+        keep_learnt(inputs, [train, dev], audio, out)
     targets = np.array([target for _, target in [*fitted.rows, *selecting.rows]])
     n = len(fitted.rows)
     mean, scale = features[:n].mean(axis=0), features[:n].std(axis=0) + 1e-6

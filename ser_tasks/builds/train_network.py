@@ -1,4 +1,7 @@
-"""Steps `train_cnn` and `train_wav2vec2`: train and dev clips -> a model, adapted.safetensors and history.jsonl."""
+"""Steps `train_cnn` and `train_wav2vec2`: train and dev clips -> a model, adapted.safetensors and history.jsonl.
+
+Beside them lie learnt.json and learnt.parquet, which say what the model has learnt from.
+"""
 
 import json
 import logging
@@ -14,7 +17,7 @@ from torch import Tensor
 
 from ser_tasks.audio.packed import PackedAudio
 from ser_tasks.builds.adapt import fit_adapted
-from ser_tasks.builds.rows import examples, rows_to_fit, unpacked
+from ser_tasks.builds.rows import examples, keep_learnt, rows_to_fit, unpacked
 from ser_tasks.data.ratings import mean_ratings
 from ser_tasks.data.votes import HEARD, vote_counts
 from ser_tasks.errors import BadInput
@@ -93,6 +96,7 @@ def _train(
             on_epoch=report,
         )
         adapted = fit_adapted(model, audio, fitted, selecting, (list(train["speaker_id"]), list(dev["speaker_id"])))
+        keep_learnt(inputs, [train, dev], audio, out)
     save_model(out, model, spec)
     if adapted:
         save_adapted(out, adapted)

@@ -74,12 +74,13 @@ def decide(
     slices: Sequence[Part],
     options: GateOptions,
     heard: Sequence[str] = (),
+    heard_by_challenger: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Decide on a challenger.
 
     Fail: harm is shown to a part, or the whole interval of the difference is below -margin. Undecided: a criterion is
-    open, such as too few deciding speakers, however clear their interval looks, or a champion that has learnt from
-    them. Pass: every criterion is held.
+    open, such as too few deciding speakers, however clear their interval looks, or a model that has learnt from them.
+    Pass: every criterion is held.
 
     Args:
         difference: UAR of the challenger minus the champion's on the same clips of the deciding role, paired and
@@ -90,6 +91,7 @@ def decide(
         slices: The large slices of the deciding role.
         options: The bounds.
         heard: Deciding speakers from whom the champion has learnt: on them it looks better than it is.
+        heard_by_challenger: The same of the challenger.
 
     Returns:
         {"verdict", "sentence", "role", "speakers", "criteria": [{"name", "kind", "finding", "value", "sentence"}]};
@@ -100,8 +102,9 @@ def decide(
         return {"verdict": "first", "sentence": sentence, "role": role, "speakers": speakers, "criteria": []}
     fair = speakers >= options.min_speakers and not heard
     criteria = [_on_the_whole(difference, speakers, role, options, fair), _enough(speakers, role, options)]
-    if heard:
-        criteria.append(_strangers(heard, role))
+    for model, known in (("champion", heard), ("challenger", heard_by_challenger)):
+        if known:
+            criteria.append(_strangers(model, known, role))
     fewest = max(options.min_speakers, FEW_SPEAKERS)
     criteria += [_no_harm("corpus", part, options.corpus_margin, len(corpora), fewest) for part in corpora]
     criteria += [_no_harm("slice", part, options.slice_margin, len(slices), fewest) for part in slices]
@@ -195,12 +198,12 @@ def _enough(speakers: int, role: str, options: GateOptions) -> dict[str, Any]:
     return _criterion("enough speakers", "speakers", "held" if speakers >= options.min_speakers else "open", sentence)
 
 
-def _strangers(heard: Sequence[str], role: str) -> dict[str, Any]:
+def _strangers(model: str, heard: Sequence[str], role: str) -> dict[str, Any]:
     sentence = (
-        f"the champion has learnt from {len(heard)} of the {role} speakers ({_named(heard)}): on them it looks better "
+        f"the {model} has learnt from {len(heard)} of the {role} speakers ({_named(heard)}): on them it looks better "
         "than it is"
     )
-    return _criterion("speakers whom the champion never heard", "speakers", "open", sentence)
+    return _criterion(f"speakers whom the {model} never heard", "speakers", "open", sentence)
 
 
 def _no_harm(kind: str, part: Part, margin: float, parts: int, fewest: int) -> dict[str, Any]:

@@ -100,10 +100,7 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelSpec]:
     Raises:
         BadInput: The folder holds no whole model, or its weights do not fit its description.
     """
-    path = folder / _SPEC
-    if not path.is_file():
-        raise BadInput(f"{folder}: no {_SPEC}: not a model, or saving it was cut off: train or fetch it again")
-    spec = _from_fields(ModelSpec, json.loads(path.read_text(encoding="utf-8")), str(path))
+    spec = read_spec(folder)
     spec = replace(spec, options={**_SAVED_BEFORE.get(spec.architecture, {}), **spec.options})
     model = build_model(spec)
     try:
@@ -111,6 +108,14 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelSpec]:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"{folder / _WEIGHTS}: does not fit {_SPEC}: {error}") from error
     return model.eval(), spec
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """What a saved model is, without its weights. Raises BadInput when the folder holds no whole model."""
+    path = folder / _SPEC
+    if not path.is_file():
+        raise BadInput(f"{folder}: no {_SPEC}: not a model, or saving it was cut off: train or fetch it again")
+    return _from_fields(ModelSpec, json.loads(path.read_text(encoding="utf-8")), str(path))
 
 
 def plain_copy(model: nn.Module, spec: ModelSpec) -> nn.Module:
