@@ -241,6 +241,7 @@ def _print_tested(tested: "Tested") -> None:
     out.print(table)
     for line in _about_labels(metrics):
         out.print(line, markup=False, soft_wrap=True)
+    _print_adapted(metrics)
     grid = Table("true \\ predicted", *tested.confusion, "recall", title="confusion, clips")
     for label, counts in tested.confusion.items():
         recall = metrics["recall"].get(label)
@@ -257,6 +258,18 @@ def _print_tested(tested: "Tested") -> None:
     for sentence in [*said, metrics["note"]]:
         if sentence:
             out.print(sentence, markup=False, soft_wrap=True)
+
+
+def _print_adapted(metrics: Mapping[str, Any]) -> None:
+    """What comes out where clips are compared with unlabelled ones of their speaker or corpus."""
+    if not metrics["adapted"]:
+        return
+    table = Table("by", "UAR", "95 %", "clips", "left out", "takes for granted that", title="adapted without labels")
+    for each in metrics["adapted"]:
+        uar = each.get("uar")
+        numbers = (f"{uar['value']:.3f}", f"{uar['low']:.3f} to {uar['high']:.3f}") if uar else ("", "")
+        table.add_row(each["way"], *numbers, str(each["clips"]), str(each["left_out"]), each["takes_for_granted"])
+    out.print(table)
 
 
 def _about_labels(metrics: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser_tasks.config import StudyConfig
+from ser_tasks.config import EmotionTask, StudyConfig
 from ser_tasks.errors import BadInput
 from ser_tasks.local import cached_build, described, read_json, run_build, scan_folder
 
@@ -64,17 +64,18 @@ def measure_on_split(data_root: Path, study: StudyConfig, model: Path, include_s
             _refuse_too_few(f"--data_root {data_root}: {corpus}", labels, held.to_dict(), "test on other data")
             folder = data_root if corpus == trained else data_root / ACROSS / corpus
             inputs = {"model": model, "split": data_root / "split", "audio": folder / "pack"}
-            run_build("predict", inputs, {"corpus": corpus}, Path(own) / corpus)
+            asked = {"corpus": corpus, "normalise": study.emotion.normalise}
+            run_build("predict", inputs, asked, Path(own) / corpus)
             inputs = {"predictions": Path(own) / corpus, "model": model}
             if corpus != trained:
                 inputs |= {"dev": dev, "manifest": folder / "scan"}
                 if set(labels) == set(study.emotion.labels):
                     inputs |= {"trained": data_root / "scan", "rows": rows}
-            asked = across.get(corpus)
+            test_set = across.get(corpus)
             params = given | {
-                "model": "local", "corpus": corpus, "relation": "across" if asked else "within",
-                "label_map": dict(asked.label_map) if asked else {},
-                "variants": {name: dict(changed) for name, changed in asked.variants.items()} if asked else {},
+                "model": "local", "corpus": corpus, "relation": "across" if test_set else "within",
+                "label_map": dict(test_set.label_map) if test_set else {},
+                "variants": {name: dict(changed) for name, changed in test_set.variants.items()} if test_set else {},
             }  # fmt: skip
             without = {str(label): int(n) for label, n in held.items() if label not in labels}
             found.append(_evaluated(inputs, params, Path(own) / f"{corpus}-metrics", without, folder / "scan"))
@@ -122,7 +123,8 @@ def measure_on_corpus(
         split = Path(own) / "split"
         split.mkdir()
         whole_corpus_as_test(scan, corpus, labels, label_map, split)
-        run_build("predict", {"model": model, "split": split, "audio": audio}, {"corpus": corpus}, Path(own) / "p")
+        asked = {"corpus": corpus, "normalise": EmotionTask.model_fields["normalise"].default}
+        run_build("predict", {"model": model, "split": split, "audio": audio}, asked, Path(own) / "p")
         defaults = StudyConfig.model_fields
         params = {
             "model": "local", "corpus": corpus, "relation": "across", "labels": labels, "label_map": dict(label_map),

@@ -391,7 +391,7 @@ STEPS: dict[str, Step] = {
             "split": ("split", ""),
             "audio": ("pack", _pair(pair)[1]),
         },
-        params=lambda plan, pair: {"corpus": _pair(pair)[1]},
+        params=lambda plan, pair: {"corpus": _pair(pair)[1], "normalise": plan.config.emotion.normalise},
     ),
     "uncertain": Step(
         "The CNN's probabilities for every clip of a corpus: which would teach most. Not part of a study.",

@@ -1,7 +1,7 @@
 """Step `predict`: a model and one corpus -> predictions.parquet, protocol.
 
 A row a clip: utterance, target, role, `seen` (whether the model has learnt from it: see ser_tasks.data.learnt.seen),
-probabilities.
+probabilities. adapted.parquet has the test clips' once more for each way in which they may be adapted without labels.
 """
 
 import shutil
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ser_tasks.audio.packed import PackedAudio
+from ser_tasks.builds.adapt import predict_adapted
 from ser_tasks.builds.rows import unpacked
 from ser_tasks.data.learnt import read_learnt, seen, sketch
 from ser_tasks.data.split import COLUMNS
@@ -21,7 +22,7 @@ from ser_tasks.models.files import load_model
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: model, split, audio. Params: corpus.
+    """Inputs: model, split, audio. Params: corpus, normalise (of "speaker" and "corpus": see builds.adapt).
 
     Predicts dev, gate and test clips, never training clips; clips whose label the model does not have are passed over.
     """
@@ -41,6 +42,8 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     with unpacked(inputs["audio"], sorted(set(asked["speaker_id"]))) as audio:
         probabilities = predict_packed(model, audio, [audio.index_of(name) for name in asked["utterance_id"]])
         known = _seen(inputs, asked, audio)
+        tested = rows[rows["role"] == "test"]
+        adapted = predict_adapted(inputs["model"], model, audio, tested, spec.labels, params["normalise"])
     columns = [f"p_{label}" for label in spec.labels]
     found = pd.DataFrame(probabilities, columns=columns, index=pd.Index(asked["utterance_id"]))
     found.insert(0, "seen", known.to_numpy())
@@ -49,6 +52,9 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         _table(variants, found).assign(variant=list(variants["variant"])).to_parquet(
             out / "variants.parquet", index=False
         )
+    if adapted is not None:
+        about = _table(tested, found)[["utterance_id", "corpus", "speaker_id", "role", "target", "seen"]]
+        about.merge(adapted, on="utterance_id").to_parquet(out / "adapted.parquet", index=False)
     shutil.copyfile(inputs["split"] / "protocol.json", out / "protocol.json")
 
 
