@@ -195,7 +195,6 @@ class CnnNetwork(Strict):
     floor: PositiveFloat = Field(
         default=1e-5, description="mel power below which cells are alike, of speech brought to -26 dB of full scale"
     )
-    pitch: bool = Field(default=True, description="statistics of pitch beside what the convolutions find")
     channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 64, 128, 256)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     time_masks: NonNegativeInt = Field(default=2, description="SpecAugment (Park et al. 2019)")
@@ -214,6 +213,9 @@ class CnnNetwork(Strict):
     noise: Share = Field(default=0.5, description="share of clips that get white noise, pink noise or other voices")
     noise_snr_db: tuple[float, float] = Field(
         default=(10.0, 45.0), description="how far the noise lies below speech is drawn between these"
+    )
+    colour_db: Annotated[float, Field(ge=0, le=20)] = Field(
+        default=3.0, description="standard deviation of a microphone's gain at five frequencies, drawn for every clip"
     )
     band: Share = Field(default=0.3, description="share of clips that are cut to a telephone's band or below 4 kHz")
     silence: Share = Field(default=0.5, description="share of clips whose ends are moved")

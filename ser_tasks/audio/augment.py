@@ -22,6 +22,7 @@ class RoomOptions:
         reverb_s: Its reverberation time, to 60 dB below, is drawn between these.
         noise: Share of clips that get noise: white, pink, or babble of three other clips of the batch, a third each.
         noise_snr_db: Mean power of speech over mean power of noise is drawn between these.
+        colour_db: Standard deviation of a microphone's gain at five frequencies, drawn for every clip.
         band: Share of clips whose band is cut: to a telephone's (300 to 3,400 Hz) or to below 4 kHz, half each.
         silence: Share of clips whose ends are moved.
         silence_s: Most that is cut from, or added as silence to, either end.
@@ -33,6 +34,7 @@ class RoomOptions:
     reverb_s: tuple[float, float] = (0.15, 0.8)
     noise: float = 0.5
     noise_snr_db: tuple[float, float] = (10.0, 45.0)
+    colour_db: float = 3.0
     band: float = 0.3
     silence: float = 0.5
     silence_s: float = 0.1
@@ -40,6 +42,7 @@ class RoomOptions:
 
 
 _HOP_S = 0.01  # from one frame to the next
+_COLOURS = 5  # frequencies, evenly spread over the mel bins, between which the gain of a microphone changes smoothly
 _BABBLE = 3  # voices
 _REVERB_FRAMES = 60  # 0.6 s of a room's tail
 _DIRECT_DB = (0.0, 12.0)  # power of the direct sound over that of the tail: close and distant microphones
@@ -50,7 +53,7 @@ _WINDOW_BINS = 1.5  # frequencies that a Hann window lets no longer be independe
 
 
 class AugmentRoom(nn.Module):
-    """Gain, reverberation, noise, band limits, moved ends: drawn anew for every clip, on mel power.
+    """Gain, reverberation, noise, colour, band limits, moved ends: drawn anew for every clip, on mel power.
 
     Power is what a microphone adds up: of sounds that know nothing of each other the expected power of the sum is the
     sum of their powers, a line scales each band, and a room's tail smears power over the frames that follow (Lebart et
@@ -101,6 +104,8 @@ class AugmentRoom(nn.Module):
             noise = self.noise(power) * mask
             scale = _mean_power(power, counts) / _mean_power(noise, counts).clamp(min=_TINY)
             power = power + noise * (scale * ratio)[:, None, None]
+        if options.colour_db > 0:
+            power = power * 10 ** (self.colour(counts) / 10)[:, None, :]
         if options.band > 0:
             drawn = _uniform(counts) < options.band
             power = power * torch.where(drawn[:, None], self.band_gain(counts), 1.0)[:, None, :]
@@ -128,6 +133,11 @@ class AugmentRoom(nn.Module):
         draws = (1 + self.spread * torch.randn(power.shape).to(power.device)).square()
         babble = torch.stack([power.roll(shift, dims=0) for shift in range(1, _BABBLE + 1)]).sum(dim=0)
         return torch.where((kind < 2)[:, None, None], spectrum[:, None, :] * draws, babble)
+
+    def colour(self, counts: Tensor) -> Tensor:
+        """A microphone's gain at each bin in dB, for each clip: float32 [batch, bins]."""
+        gains = self.options.colour_db * torch.randn(len(counts), 1, _COLOURS).to(counts.device)
+        return functional.interpolate(gains, len(self.hz), mode="linear", align_corners=True)[:, 0]
 
     def band_gain(self, counts: Tensor) -> Tensor:
         """What a line leaves of each bin's power, for each clip: float32 [batch, bins]."""

@@ -33,7 +33,8 @@ class VoiceOptions:
     """Frames are 25 ms long and 10 ms apart, usual in speech work; pitch is taken from 64 ms around each.
 
     Attributes:
-        front_end: See `FrontEnd`; without speech there is no pitch either, and every frame counts as speech.
+        front_end: See `FrontEnd`; of the whole clip there is no pitch, and every frame counts as speech.
+        pitch: Look for it; else its channels are 0.
         n_mels: Mel bins.
         low_hz: Lower end of the lowest; below lies hum, not voice.
         lowest_pitch_hz: That is looked for.
@@ -42,6 +43,7 @@ class VoiceOptions:
     """
 
     front_end: FrontEnd = "speech"
+    pitch: bool = True
     n_mels: int = 64
     low_hz: float = 50.0
     lowest_pitch_hz: float = 60.0
@@ -136,7 +138,8 @@ class Voice(nn.Module):
             else:
                 # taken by index: that a slice is long enough cannot be proved while a graph is recorded
                 frames = torch.arange(power.shape[1], device=power.device)
-                pitch, speech = self._pitch(waveforms), active[:, :, None].float()
+                pitch = self._pitch(waveforms) if self.options.pitch else torch.zeros_like(power[:, :, :2])
+                speech = active[:, :, None].float()
                 about = torch.cat([each.index_select(1, frames) for each in (pitch, speech)], dim=2)
             features = torch.cat([power, about], dim=2)
         counts = (lengths - self.window).clamp(min=0) // self.hop + 1

@@ -11,7 +11,6 @@ from ser_tasks.audio.logmel import frame_mask, is_recorded, normalised
 from ser_tasks.audio.voice import PITCH, FrontEnd, Voice, VoiceOptions
 from ser_tasks.errors import BadInput
 from ser_tasks.models.pooling import masked_mean_std
-from ser_tasks.models.statistics import PITCH_STATISTICS, pitch_statistics
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,6 @@ class CnnOptions:
         front_end: See `FrontEnd`.
         n_mels: Mel bins.
         floor: Mel power below which cells are alike. The front end brings speech to -26 dB of full scale.
-        pitch: Put statistics of pitch beside what the convolutions find.
         channels: Of the four convolutional layers.
         dropout: Before the linear head.
         tone: A second head with one output, for the mean rating of a social tone.
@@ -31,7 +29,6 @@ class CnnOptions:
     front_end: FrontEnd = "speech"
     n_mels: int = 64
     floor: float = 1e-5
-    pitch: bool = True
     channels: tuple[int, int, int, int] = (32, 64, 128, 256)
     dropout: float = 0.3
     time_masks: int = 2
@@ -45,6 +42,7 @@ class CnnOptions:
     reverb_s: tuple[float, float] = (0.15, 0.8)
     noise: float = 0.5
     noise_snr_db: tuple[float, float] = (10.0, 45.0)
+    colour_db: float = 3.0
     band: float = 0.3
     silence: float = 0.5
     silence_s: float = 0.1
@@ -52,11 +50,10 @@ class CnnOptions:
     tone: bool = False
 
 
-SAVED_BEFORE = {"front_end": "whole", "floor": 1e-8, "pitch": False}
+SAVED_BEFORE = {"front_end": "whole", "floor": 1e-8}
 """What the options of a model mean that was saved before there was a front end."""
 
 _SHORTEST = 32  # frames: the stride and four poolings leave one of them
-_USUAL = 4.0  # standard deviations: a pitch further out is an error of measurement
 
 
 class _Block(nn.Module):
@@ -89,7 +86,7 @@ class Cnn(nn.Module):
     def __init__(self, options: CnnOptions, n_classes: int) -> None:
         super().__init__()
         self.options = options
-        self.voice = Voice(VoiceOptions(front_end=options.front_end, n_mels=options.n_mels))
+        self.voice = Voice(VoiceOptions(front_end=options.front_end, n_mels=options.n_mels, pitch=False))
         room = {field.name: getattr(options, field.name) for field in fields(RoomOptions)}
         self.augment_room = AugmentRoom(
             RoomOptions(**room), self.voice.filters, self.voice.options.speech.sample_rate_hz / 2
@@ -116,8 +113,7 @@ class Cnn(nn.Module):
         # measured: a training step takes two thirds of the time
         self.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dropout = nn.Dropout(options.dropout)
-        self.pitch_norm = nn.BatchNorm1d(PITCH_STATISTICS, affine=False) if options.pitch else None
-        pooled = 2 * options.channels[-1] + (PITCH_STATISTICS if options.pitch else 0)
+        pooled = 2 * options.channels[-1]
         self.classifier = nn.Linear(pooled, n_classes)
         self.tone_head = nn.Linear(pooled, 1) if options.tone else None
 
@@ -135,21 +131,17 @@ class Cnn(nn.Module):
         return {"voice": asdict(self.voice.options)}, []
 
     def features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Mel power and pitch of the clips' speech: see `Voice`."""
-        features, counts = self.voice(waveforms, lengths)
-        return features, counts
+        """Mel power of the clips' speech: see `Voice`."""
+        found: tuple[Tensor, Tensor] = self.voice(waveforms, lengths)
+        return found
 
     def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Mean and standard deviation over time of the last layer, then pitch: float32 [batch, 2 * channels + pitch].
-
-        Pitch is `pitch_statistics`, standardised; nothing where the option is off.
-        """
+        """Mean and standard deviation over time of the last layer: float32 [batch, 2 * channels]."""
         return self._pooled(*self.features(waveforms, lengths))
 
     def _pooled(self, features: Tensor, counts: Tensor) -> Tensor:
         if features.device.type == "cpu" and not is_recorded():  # a GPU would have to be waited for
             features = features[:, : int(counts.max())]
-        pitch = pitch_statistics(features, counts) if self.pitch_norm is not None else None
         power, counts = self.augment_room(features[:, :, :-PITCH], counts)
         log = normalised(power.transpose(1, 2).clamp(min=self.options.floor).log(), counts)
         log, counts = self.augment(log, counts)
@@ -160,10 +152,7 @@ class Cnn(nn.Module):
         hidden = log[:, None]
         for block in self.blocks:
             hidden, counts = block(hidden, counts)
-        pooled = masked_mean_std(hidden.mean(dim=2).transpose(1, 2), counts)
-        if pitch is None or self.pitch_norm is None:
-            return pooled
-        return torch.cat([pooled, self.pitch_norm(pitch).clamp(-_USUAL, _USUAL)], dim=1)
+        return masked_mean_std(hidden.mean(dim=2).transpose(1, 2), counts)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify clips.

@@ -10,7 +10,15 @@ from ser_tasks.audio.augment import AugmentRoom, RoomOptions, centres_hz
 from ser_tasks.audio.voice import PITCH, Voice, VoiceOptions
 from tests.audio.test_speech import RATE, voice
 
-NOTHING: dict[str, Any] = {"gain_db": 0.0, "reverb": 0.0, "noise": 0.0, "band": 0.0, "silence": 0.0, "time_shift": 0.0}
+NOTHING: dict[str, Any] = {
+    "gain_db": 0.0,
+    "reverb": 0.0,
+    "noise": 0.0,
+    "colour_db": 0.0,
+    "band": 0.0,
+    "silence": 0.0,
+    "time_shift": 0.0,
+}
 VOICE = Voice(VoiceOptions())
 
 
@@ -103,6 +111,18 @@ def test_a_cut_band_is_what_a_filter_leaves() -> None:
         assert float(lost[rows][:, kept].abs().max()) < 0.5
         assert float(lost[rows][:, hz > 6_000].max()) < -30
     assert float((lost[telephone][:1, inside] - theirs[:, inside]).abs().max()) < 2.0
+
+
+def test_a_microphone_colours_each_clip_smoothly_and_all_of_its_frames_alike() -> None:
+    power, counts = power_of(*[voice(0.5)] * 200)
+    torch.manual_seed(0)
+    gain = db(changed(power, counts, colour_db=3.0)[0]) - db(power)
+    loud = power[0].amin(dim=0) > 1e-8
+    by_clip = gain[:, 10, loud]
+    torch.testing.assert_close(gain[:, 30, loud], by_clip, rtol=0, atol=0.01)
+    ends = gain[:, 10, [0, 63]] if bool(loud[[0, 63]].all()) else by_clip[:, [0, -1]]
+    assert 2.0 < float(ends.std(dim=0).mean()) < 4.0
+    assert float(by_clip.diff(dim=1).abs().max()) < 3.0
 
 
 def test_a_room_smears_power_over_what_follows() -> None:

@@ -145,14 +145,14 @@ def test_a_model_that_was_saved_before_there_was_a_front_end_hears_what_it_heard
 ) -> None:
     options = dict(SPECS[architecture])
     if architecture == "cnn":
-        options |= {"floor": 1e-8, "pitch": False}
+        options |= {"floor": 1e-8}
     spec = ModelSpec(architecture, options | ({} if architecture == "probe" else {"front_end": "whole"}), LABELS)
     model: Any = build_model(spec).eval()
     if architecture == "probe":
         model.encoder.hear("whole")
     save_model(tmp_path, model, spec)
     described = json.loads((tmp_path / "model.json").read_text())
-    for new in ("front_end", "floor", "pitch"):
+    for new in ("front_end", "floor"):
         described["options"].pop(new, None)
         described["options"].get("encoder", {}).pop(new, None)
     (tmp_path / "model.json").write_text(json.dumps(described))
