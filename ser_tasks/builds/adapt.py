@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import recall_score
 
 from ser_tasks.audio.packed import PackedAudio
+from ser_tasks.builds.regression import best_regression
 from ser_tasks.inference.predict import embed_packed
 from ser_tasks.models.adapted import FEWEST_CLIPS, AdaptedHead, load_adapted, standardised
 from ser_tasks.training.examples import Examples
@@ -30,7 +29,12 @@ STRENGTHS = (0.1, 0.01, 0.001)
 
 
 def fit_adapted(
-    model: Any, audio: PackedAudio, train: Examples, dev: Examples, speakers: tuple[Sequence[str], Sequence[str]]
+    model: Any,
+    audio: PackedAudio,
+    train: Examples,
+    dev: Examples,
+    speakers: tuple[Sequence[str], Sequence[str]],
+    classes: int,
 ) -> AdaptedHead | None:
     """Fit a second head to embeddings standardised by speaker: trained on train, selected on dev.
 
@@ -40,6 +44,7 @@ def fit_adapted(
         train: Clips to learn from.
         dev: Clips to select by.
         speakers: Of the rows of train and of dev.
+        classes: Of the model.
 
     Returns:
         The head; None where no speaker of either side has clips enough, or one class alone is left.
@@ -55,15 +60,7 @@ def fit_adapted(
     )
     if not len(tried) or len(np.unique(y)) < 2:
         return None
-    fitted = [_regression(x, y, strength) for strength in STRENGTHS]
-    best = max(fitted, key=lambda one: recall_score(truth, one.predict(tried), average="macro", zero_division=0))
-    classes = int(max(y.max(), truth.max())) + 1
-    weight, bias = np.zeros((classes, x.shape[1]), dtype=np.float32), np.full(classes, -1e9, dtype=np.float32)
-    coefficients, intercept = best.coef_, best.intercept_
-    if len(best.classes_) == 2:  # scikit-learn then keeps the second class's alone
-        coefficients, intercept = np.stack([-coefficients[0], coefficients[0]]), np.array([-intercept[0], intercept[0]])
-    weight[best.classes_], bias[best.classes_] = coefficients, intercept
-    return AdaptedHead(weight, bias)
+    return AdaptedHead(*best_regression((x, y), (tried, truth), STRENGTHS, classes))
 
 
 def predict_adapted(
@@ -99,15 +96,9 @@ def predict_adapted(
     return pd.concat(tables, ignore_index=True)
 
 
-def _regression(x: NDArray[np.float64], y: NDArray[np.int64], strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, max_iter=300, class_weight="balanced").fit(x, y)
-
-
 def _table(rows: pd.DataFrame, way: str, probabilities: NDArray[np.float64], labels: Sequence[str]) -> pd.DataFrame:
     columns = [f"p_{label}" for label in labels]
-    wide = np.zeros((len(rows), len(labels)))
-    wide[:, : probabilities.shape[1]] = probabilities
-    frame = pd.DataFrame(wide, columns=columns)
+    frame = pd.DataFrame(probabilities, columns=columns)
     frame.insert(0, "utterance_id", list(rows["utterance_id"]))
     frame.insert(1, "way", way)
     return frame

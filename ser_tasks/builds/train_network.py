@@ -95,7 +95,8 @@ def _train(
             cache_folder=Path(os.environ.get("SER_CACHE_DIR", ".local/cache")) / "features",
             on_epoch=report,
         )
-        adapted = fit_adapted(model, audio, fitted, selecting, (list(train["speaker_id"]), list(dev["speaker_id"])))
+        who = (list(train["speaker_id"]), list(dev["speaker_id"]))
+        adapted = fit_adapted(model, audio, fitted, selecting, who, len(spec.labels))
         keep_learnt(inputs, [train, dev], audio, out)
     save_model(out, model, spec)
     if adapted:

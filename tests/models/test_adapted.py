@@ -9,6 +9,7 @@ import torch
 
 from ser_tasks.audio.packed import PackedAudio, write_packed
 from ser_tasks.builds.adapt import WAYS, fit_adapted, predict_adapted
+from ser_tasks.builds.regression import best_regression
 from ser_tasks.errors import BadInput
 from ser_tasks.models.adapted import FEWEST_CLIPS, load_adapted, save_adapted, standardised
 from ser_tasks.training.examples import Examples
@@ -58,7 +59,7 @@ def test_a_speakers_place_is_taken_out_and_what_is_left_when_the_clips_do_not_co
     train, dev = rows[rows["speaker_id"] < "s6"], rows[rows["speaker_id"] >= "s6"]
     model = FirstValues()
     who = (list(train["speaker_id"]), list(dev["speaker_id"]))
-    head = fit_adapted(model, audio, examples(audio, train), examples(audio, dev), who)
+    head = fit_adapted(model, audio, examples(audio, train), examples(audio, dev), who, 3)
     assert head is not None
     save_adapted(tmp_path, head)
     other, tested = corpus(tmp_path / "b", ["x", "y", "z"], 8_000, 1)
@@ -90,3 +91,12 @@ def test_a_model_without_such_a_head_gives_none_and_a_damaged_one_is_refused(tmp
     (tmp_path / "adapted.safetensors").write_bytes(b"no safetensors")
     with pytest.raises(BadInput, match="train the model again"):
         load_adapted(tmp_path)
+
+
+def test_two_classes_of_three_are_told_apart_and_the_third_is_never_said() -> None:
+    generator = np.random.default_rng(0)
+    targets = np.array([0, 2] * 40)
+    features = generator.normal(size=(80, 3)) + 3 * (targets[:, None] == 2)
+    weight, bias = best_regression((features, targets), (features, targets), (1.0,), 3)
+    chosen = (features @ weight.T + bias).argmax(axis=1)
+    assert (chosen == targets).mean() > 0.95
