@@ -185,7 +185,10 @@ def split(
     with err.status(f"reading {source_dir} as {description['name']} ..."):
         scanned = scan_folder(root, description["name"], description, checksums)
     study = _study(config, reader, description, read_manifest(scanned / "manifest.parquet"))
-    study, others = _tested_across(study, config, across or [])
+    study, folders = _tested_across(study, config, across or [])
+    others = {
+        name: described(study.corpora[name].reader, folder, f"--across {name}=") for name, folder in folders.items()
+    }
     corpus = study.emotion.train_corpus
     if corpus != description["name"]:  # the manifest names its corpus as the study does
         scanned = scan_folder(root, corpus, description, checksums)
@@ -195,10 +198,9 @@ def split(
     with err.status("packing ..."):
         run_build("pack", {"raw": root, "scan": scanned}, {}, target_dir / "pack")
     inputs = {f"scan/{corpus}": scanned, f"pack/{corpus}": target_dir / "pack"}
-    for name, source in others.items():
+    for name, (other, _, its) in others.items():
         folder = target_dir / ACROSS / name
         with err.status(f"reading, validating and packing {name} ..."):
-            other, _, its = described(study.corpora[name].reader, source, f"--across {name}=")
             shutil.copytree(scan_folder(other, name, its, None), folder / "scan", dirs_exist_ok=True)
             run_build("validate", {"scan": folder / "scan"}, validate_params(study, name), folder / "validate")
             run_build("pack", {"raw": other, "scan": folder / "scan"}, {}, folder / "pack")

@@ -124,6 +124,15 @@ def test_one_speaker_shows_nothing() -> None:
     assert part.difference == Estimate(-1.0, -1.0, 1.0)
 
 
+def test_a_challenger_that_has_learnt_from_those_who_decide_goes_to_a_person() -> None:
+    assert decide(BETTER, 10, "gate", [], [], GateOptions())["verdict"] == "pass"
+    found = decide(BETTER, 10, "gate", [], [], GateOptions(), heard_by_challenger=["1001"])
+    assert found["verdict"] == "undecided"
+    assert any(
+        "the challenger has learnt from 1 of the gate speakers (1001)" in each["sentence"] for each in found["criteria"]
+    )
+
+
 def test_only_large_slices_are_looked_at_and_the_speakers_whom_the_champion_heard_go_with_theirs() -> None:
     target = np.zeros(90, dtype=np.int64)
     sex = ["female"] * 60 + ["male"] * 20 + [None] * 10

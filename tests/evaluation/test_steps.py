@@ -235,3 +235,52 @@ def test_other_clips_are_not_compared(tmp_path: Path) -> None:
     inputs |= {"model/a": model(tmp_path / "ma", "A"), "model/b": model(tmp_path / "mb", "B")}
     with pytest.raises(BadInput, match="were not asked for the same clips"):
         compare.build(inputs, {"corpus": "c", "labels": LABELS, "resamples": 100, "seed": 0}, tmp_path)
+
+
+def mark_seen(stored: Path, how: dict[str, str]) -> None:
+    """Test clips of these speakers as the step `predict` marks what a model has learnt from."""
+    frame = pd.read_parquet(stored / "predictions.parquet")
+    seen = frame["speaker_id"].map(how).fillna("").where(frame["role"] == "test", "")
+    frame.assign(seen=seen).to_parquet(stored / "predictions.parquet")
+
+
+def evaluated(folder: Path, inputs: dict[str, Path], **changed: Any) -> Any:
+    folder.mkdir(exist_ok=True)
+    evaluate.build(inputs, PARAMS | changed, folder)
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_what_a_model_has_seen_is_left_out_of_its_result_and_counts_only_when_asked(tmp_path: Path) -> None:
+    stored = predictions(tmp_path / "p", 0, 1.5)
+    inputs = {"predictions": stored, "model": model(tmp_path / "m", "CNN")}
+    plain = evaluated(tmp_path / "plain", inputs)
+    assert (plain["clips"], plain["role"], plain["seen"]["clips"], plain["seen"]["known"]) == (96, "test", 0, False)
+    (inputs["model"] / "learnt.json").touch()  # its being there says that what was learnt is known
+    mark_seen(stored, {"s04": "clip", "s05": "speaker"})
+    found = evaluated(tmp_path / "left", inputs)
+    assert (found["clips"], found["speakers"], found["role"], found["note"]) == (72, 6, "test", "")
+    assert found["seen"]["by"] == {"speaker": 12, "clip": 12} and found["seen"]["known"]
+    asked = evaluated(tmp_path / "asked", inputs, include_seen=True)
+    assert asked["clips"] == 96 and asked["uar"] == plain["uar"]
+    assert "not an estimate for new speakers" in asked["role"] and "not an estimate" in asked["note"]
+    mark_seen(stored, {f"s{speaker:02}": "speaker" for speaker in range(4, 12)})
+    with pytest.raises(BadInput, match=r"learnt from all 8 test speaker.*other speakers.*--include-seen"):
+        evaluated(tmp_path / "all", inputs)
+
+
+def test_in_a_speaker_dependent_split_only_clips_that_were_learnt_from_are_left_out(tmp_path: Path) -> None:
+    stored = predictions(tmp_path / "p", 0, 1.5, taint="speaker-dependent")
+    _put(stored / "protocol.json", {"description": "d", "taint": "speaker-dependent", "speaker_dependent": True})
+    mark_seen(stored, {f"s{speaker:02}": "speaker" for speaker in range(5, 12)} | {"s04": "clip"})
+    found = evaluated(tmp_path / "out", {"predictions": stored, "model": model(tmp_path / "m", "CNN")})
+    assert (found["clips"], found["note"], found["seen"]["included"]) == (84, "speaker-dependent", True)
+
+
+def test_models_are_compared_on_clips_that_neither_has_seen(tmp_path: Path) -> None:
+    names = ("a", "b")
+    inputs = {f"predictions/{name}": predictions(tmp_path / name, seed, 1.0) for seed, name in enumerate(names)}
+    inputs |= {f"model/{name}": model(tmp_path / f"m{name}", name) for name in names}
+    for name in names:
+        mark_seen(inputs[f"predictions/{name}"], {"s04": "clip"})
+    compare.build(inputs, {"corpus": "c", "labels": LABELS, "resamples": 100, "seed": 0}, tmp_path)
+    assert json.loads((tmp_path / "difference.json").read_text())["speakers"] == 7
