@@ -255,6 +255,8 @@ def _print_tested(tested: "Tested") -> None:
         said.append(f"Left out, since the model has no such label: {left}.")
     if tested.rejected:
         said.append(f"Rejected when {metrics['corpus']} was read: {tested.rejected} file(s); 'ser inspect' lists them.")
+    if metrics["across"] and metrics["across"]["conditions"]:
+        said += metrics["across"]["conditions"]["sentences"]
     for sentence in [*said, metrics["note"]]:
         if sentence:
             out.print(sentence, markup=False, soft_wrap=True)

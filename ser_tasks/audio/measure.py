@@ -121,6 +121,20 @@ def measure(body: bytes, name: str) -> Facts:
     )
 
 
+def measure_samples(samples: npt.NDArray[np.int16], sample_rate_hz: int) -> dict[str, float]:
+    """What `Facts` says of level, silence, noise and band, of samples [n] that are decoded already; by its names."""
+    audio = Audio(samples[:, None], sample_rate_hz, "samples")
+    level = _level(audio, 32768.0)
+    return {
+        "rms_db": 10 * math.log10(level.power + 1e-12),
+        "clipped_fraction": float((np.abs(samples.astype(np.int32)) >= CLIPPED * 32768).mean()),
+        "silent_fraction": level.silent,
+        "noise_db": level.noise_db,
+        "bandwidth_hz": level.bandwidth_hz,
+        "digital_silence_fraction": level.digital_silence,
+    }
+
+
 @dataclass(frozen=True)
 class _Level:
     """Mean power and mean with full scale 1.0, shares of frames in [0, 1], and what `Facts` says of the rest."""

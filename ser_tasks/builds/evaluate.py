@@ -11,7 +11,7 @@ import pandas as pd
 
 from ser_tasks.builds.adapt import TAKEN_FOR_GRANTED
 from ser_tasks.builds.predictions import Predicted, Stored, counts, of_role, predicted, role_rows, with_seen
-from ser_tasks.data.conditions import side_by_side
+from ser_tasks.data.conditions import compared, conditions, read_conditions, side_by_side
 from ser_tasks.data.learnt import LEARNT, SEEN_NOTE, SEEN_ROLE, about_seen
 from ser_tasks.data.manifest import read_manifest
 from ser_tasks.data.votes import HEARD, kind_of_raters, vote_counts
@@ -79,7 +79,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
             test.target, test.chosen, test.speaker,
             {str(name): list(values) for name, values in slice_columns(clips).items()}, len(labels), *drawn,
         ),
-        "across": _across(inputs, params, test, labels) if across and {"trained", "manifest"} <= set(inputs) else None,
+        "across": _across(inputs, params, test, labels) if across and "manifest" in inputs else None,
         "variants": _variants(inputs["predictions"], manifest, params, include),
         "adapted": _adapted(inputs["predictions"], params, include),
     }  # fmt: skip
@@ -194,26 +194,34 @@ def _people(
 def _across(
     inputs: Mapping[str, Path], params: Mapping[str, Any], test: Predicted, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """What differs between the corpus that the model was trained on and this one; of classes only with its rows.
+    """What differs between the corpus that the model was trained on and this one.
 
-    Class shares are of the shared labels.
+    Class shares, of the shared labels, only with the rows of the former, and the shift of domain only with its
+    manifest; without it the model itself says how its corpus was recorded.
     """
+    tested = read_manifest(inputs["manifest"] / "manifest.parquet")
+    arousal = arousal_collapse(test.target, test.chosen, test.speaker, labels, params["resamples"], params["seed"])
+    if "trained" not in inputs:
+        learnt = read_conditions(inputs["model"])
+        return {
+            "prior_shift": None,
+            "arousal": arousal,
+            "domain_shift": None,
+            "conditions": compared(learnt, conditions(tested)) if learnt else None,
+        }
     prior = None
     if "rows" in inputs:
         rows = pd.read_parquet(inputs["rows"] / "rows.parquet")
         trained = [str(label) for label in rows.loc[rows["role"] == "train", "label"] if label in labels]
         prior = prior_shift(trained, [labels[i] for i in test.target], labels)
-    train, tested = (read_manifest(inputs[name] / "manifest.parquet") for name in ("trained", "manifest"))
-    spectra = None
+    train, spectra = read_manifest(inputs["trained"] / "manifest.parquet"), None
     if "spectra" in inputs:
         held = json.loads((inputs["spectra"] / "spectra.json").read_text())
         sides = {"train": held["trained"], "test": params["corpus"]}
         spectra = {side: np.array(held["spectra"][name]) for side, name in sides.items()}
     return {
         "prior_shift": prior,
-        "arousal": arousal_collapse(
-            test.target, test.chosen, test.speaker, labels, params["resamples"], params["seed"]
-        ),
+        "arousal": arousal,
         "domain_shift": domain_shift(train, tested, spectra),
         "conditions": side_by_side(train, tested),
     }

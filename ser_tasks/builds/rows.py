@@ -7,8 +7,10 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from ser_tasks.audio.packed import PackedAudio
+from ser_tasks.audio.measure import measure_samples
+from ser_tasks.audio.packed import SAMPLE_RATE_HZ, PackedAudio
 from ser_tasks.audio.shards import unpack
+from ser_tasks.data.conditions import conditions, write_conditions
 from ser_tasks.data.learnt import learnt_from, read_learnt, sketch, write_learnt
 from ser_tasks.training.fit import Examples
 
@@ -49,3 +51,6 @@ def keep_learnt(inputs: Mapping[str, Path], rows: Sequence[pd.DataFrame], audio:
     earlier = read_learnt(inputs["start"]) if "start" in inputs else None
     sketches = sketch(pd.concat(rows, ignore_index=True), audio, inputs["audio"])
     write_learnt(out, learnt_from(sketches, earlier))
+    clips = [audio.index_of(name) for part in rows for name in part["utterance_id"]]
+    measured = [measure_samples(audio.samples[audio.offsets[i] : audio.offsets[i + 1]], SAMPLE_RATE_HZ) for i in clips]
+    write_conditions(out, conditions(pd.DataFrame(measured)))

@@ -1,12 +1,15 @@
 """How a corpus was recorded, and what a difference from the training corpus leads one to expect, in words."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+CONDITIONS = "conditions.json"
 HEARD_HZ = 8_000.0
 """Half of the 16 kHz that every model takes: what a recording has above is heard by none."""
 TELEPHONE_HZ = 4_300.0
@@ -96,7 +99,11 @@ def side_by_side(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
     Returns:
         {"train", "test"}: see `Conditions`; {"sentences"}: see `expectations_across`.
     """
-    sides = conditions(train), conditions(test)
+    return compared(conditions(train), conditions(test))
+
+
+def compared(*sides: Conditions) -> dict[str, Any]:
+    """As `side_by_side`, of the conditions of the training corpus and of the other."""
     return {"train": asdict(sides[0]), "test": asdict(sides[1]), "sentences": expectations_across(*sides)}
 
 
@@ -104,6 +111,17 @@ def conditions_from(found: Mapping[str, Any]) -> Conditions:
     """Conditions from what `dataclasses.asdict` made of them, through JSON or not."""
     spreads = ("level_db", "noise_db", "above_noise_db", "bandwidth_hz")
     return Conditions(**{**found, **{name: Quartiles(**found[name]) if found[name] else None for name in spreads}})
+
+
+def write_conditions(folder: Path, found: Conditions) -> None:
+    """Keep in a model's folder how the clips were recorded that it learnt from."""
+    (folder / CONDITIONS).write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
+
+
+def read_conditions(folder: Path) -> Conditions | None:
+    """What `write_conditions` kept; None for a model that was saved before."""
+    path = folder / CONDITIONS
+    return conditions_from(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def _mean(values: pd.Series) -> float | None:
