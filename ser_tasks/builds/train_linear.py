@@ -15,7 +15,7 @@ from ser_tasks.builds.adapt import fit_adapted
 from ser_tasks.builds.regression import best_regression
 from ser_tasks.builds.rows import examples, keep_learnt, rows_to_fit, unpacked
 from ser_tasks.inference.predict import embed_packed
-from ser_tasks.models.adapted import save_adapted
+from ser_tasks.models.adapted import save_adapted, spread
 from ser_tasks.models.files import ModelSpec, build_model, save_model
 from ser_tasks.training.examples import Examples
 
@@ -54,7 +54,7 @@ def fit_linear(model: Any, audio: PackedAudio, train: Examples, dev: Examples) -
     """Fit a model's linear classifier to its embeddings: trained on train, selected on dev."""
     features = embed_packed(model, audio, [*train.clips, *dev.clips]).astype(np.float64)
     n = len(train.clips)
-    mean, scale = features[:n].mean(axis=0), features[:n].std(axis=0) + 1e-6
+    mean, scale = features[:n].mean(axis=0), spread(features[:n])
     standard = (features - mean) / scale
     learnt, selecting = (standard[:n], np.asarray(train.targets)), (standard[n:], np.asarray(dev.targets))
     weight, bias = best_regression(learnt, selecting, STRENGTHS, len(model.linear.bias))

@@ -19,6 +19,7 @@ from ser_tasks.errors import BadInput
 FEWEST_CLIPS = 10
 """Of a group: mean and spread of fewer say little."""
 _FILE = "adapted.safetensors"
+_ALIKE = 1e-4  # dividing by less would make rounding as large as speech
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,14 @@ def standardised(
     for group in dict.fromkeys(groups):
         own = members == group
         if (of := values[own & taken]).shape[0] >= FEWEST_CLIPS:
-            found[own] = (values[own] - of.mean(axis=0)) / (of.std(axis=0) + 1e-6)
+            found[own] = (values[own] - of.mean(axis=0)) / spread(of)
     return found
+
+
+def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviation of each column of values [clips, dim]; 1 where they are all alike, but for rounding."""
+    found = values.std(axis=0)
+    return np.asarray(np.where(found > _ALIKE, found, 1.0))
 
 
 def save_adapted(folder: Path, head: AdaptedHead) -> None:

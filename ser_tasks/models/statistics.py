@@ -71,7 +71,7 @@ class VoiceStatistics(nn.Module):
         transform = torch.cos(math.pi * k * (n + 0.5) / n_mels) * math.sqrt(2 / n_mels)
         transform[0] *= math.sqrt(0.5)
         self.register_buffer("transform", transform.T.contiguous(), persistent=False)
-        self.size = 3 * cepstrum + PITCH_STATISTICS + _TIMING
+        self.size = 3 * cepstrum - 1 + PITCH_STATISTICS + _TIMING
 
     def forward(self, features: Tensor, counts: Tensor) -> Tensor:
         """Statistics of clips.
@@ -81,9 +81,10 @@ class VoiceStatistics(nn.Module):
             counts: int64 [batch], real frames.
 
         Returns:
-            float32 [batch, size]: mean and standard deviation of each cepstral coefficient, standard deviation of its
-            change from frame to frame, `pitch_statistics`, and of the speech frames: spread of level, how far its 10th
-            percentile lies below the mean, mean change (nats), their share of all frames, logarithm of their number.
+            float32 [batch, size]: mean of each cepstral coefficient but the first, which is the level; standard
+            deviation of each, and of its change from frame to frame; `pitch_statistics`; and of the speech frames:
+            spread of level, how far its 10th percentile lies below the mean, mean change (nats), their share of all
+            frames, logarithm of their number.
         """
         speech = features[:, :, -1] * frame_mask(counts, features.shape[1])
         n = speech.sum(dim=1).clamp(min=1)
@@ -111,5 +112,5 @@ class VoiceStatistics(nn.Module):
             ],
             dim=1,
         )
-        spectral = [mean, (spread + 1e-6).sqrt(), (changes + 1e-6).sqrt()]
+        spectral = [mean[:, 1:], (spread + 1e-6).sqrt(), (changes + 1e-6).sqrt()]
         return torch.cat([*spectral, pitch_statistics(features, counts), timing], dim=1)

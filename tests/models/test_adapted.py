@@ -100,3 +100,10 @@ def test_two_classes_of_three_are_told_apart_and_the_third_is_never_said() -> No
     weight, bias = best_regression((features, targets), (features, targets), (1.0,), 3)
     chosen = (features @ weight.T + bias).argmax(axis=1)
     assert (chosen == targets).mean() > 0.95
+
+
+def test_a_dimension_that_is_the_same_in_all_clips_but_for_rounding_stays_as_small() -> None:
+    embeddings = np.random.default_rng(0).normal(size=(40, 2))
+    embeddings[:, 1] = 1e-6 * embeddings[:, 0]
+    found = standardised(embeddings, ["one"] * 40)
+    assert np.abs(found[:, 1]).max() < 1e-5
