@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ser_tasks.local_testing import Tested
+    from ser_tasks.models.adapted import AdaptedHead
     from ser_tasks.models.files import ModelSpec
 
 WindowS = Annotated[float, typer.Option("--window_s", "--window-s", help="Longer audio is cut into such windows.")]
@@ -329,6 +330,13 @@ def predict(
     target: Target = None,
     window_s: WindowS = 10.0,
     hop_s: HopS = 5.0,
+    normalise: Annotated[
+        Literal["clip", "corpus"],
+        typer.Option(
+            help="clip: each file by itself. corpus: each is compared with all of them, unlabelled; takes for granted "
+            "that they cover the emotions alike."
+        ),
+    ] = "clip",
     device: OnDevice = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -339,7 +347,7 @@ def predict(
     from ser_tasks.builds.predict_folder import check_format, write_predictions
     from ser_tasks.corpora.entry import AUDIO
     from ser_tasks.corpora.source import open_source
-    from ser_tasks.inference.predict import Windows, predict_folder
+    from ser_tasks.inference.predict import Windows, predict_folder, predict_folder_adapted
     from ser_tasks.local import local_corpus
 
     if target:
@@ -352,9 +360,12 @@ def predict(
         raise BadInput(f"--source_dir {source_dir}: no audio in it: looked for {', '.join(AUDIO)}")
     model, spec = _model_on(ckpt_dir, device)
     with err.status(f"labelling {len(names)} files ..."):
-        rows = predict_folder(model, spec, names, source.read, Windows(window_s, hop_s))
+        if normalise == "corpus":
+            rows = predict_folder_adapted(model, spec, _adapted_head(ckpt_dir), names, source.read)
+        else:
+            rows = predict_folder(model, spec, names, source.read, Windows(window_s, hop_s))
     rows += [{"path": path, "error": reason} for path, reason in source.problems]
-    about = {"model": spec.title, "note": spec.note}
+    about = {"model": spec.title, "note": spec.note, "normalise": normalise}
     written = write_predictions(rows, spec.labels, target, about) if target else []
     failed = [row for row in rows if row["error"]]
     for row in failed:
@@ -366,6 +377,14 @@ def predict(
     out.print(f"{len(rows) - len(failed)} files labelled, {len(failed)} not: {', '.join(map(str, written))}")
     if spec.note:
         out.print(spec.note)
+
+
+def _adapted_head(folder: Path) -> "AdaptedHead":
+    from ser_tasks.models.adapted import load_adapted
+
+    if (head := load_adapted(folder)) is None:
+        raise BadInput(f"--ckpt_dir {folder} has no head for --normalise corpus: train the model again")
+    return head
 
 
 def _model_on(folder: Path, device: str) -> "tuple[nn.Module, ModelSpec]":

@@ -15,6 +15,7 @@ from torch import nn
 from ser_tasks.audio.decode import SAMPLE_RATE_HZ, THREADS, decode
 from ser_tasks.audio.packed import PackedAudio
 from ser_tasks.errors import BadInput
+from ser_tasks.models.adapted import FEWEST_CLIPS, AdaptedHead, standardised
 from ser_tasks.models.files import ModelSpec
 from ser_tasks.training.apply import apply_to_clips
 from ser_tasks.training.batches import prediction_batches
@@ -175,6 +176,61 @@ def predict_folder(
                     else {"path": name, "error": "", **next(results)}
                 )
     return rows
+
+
+def predict_folder_adapted(
+    model: nn.Module,
+    spec: ModelSpec,
+    head: AdaptedHead,
+    names: Iterable[str],
+    read: Callable[[str], bytes],
+    *,
+    chunk: int = 8,
+) -> list[dict[str, Any]]:
+    """Classify many files that were recorded alike, each compared with all of them: see `ser_tasks.models.adapted`.
+
+    Args:
+        model: As `load_model` gives it.
+        spec: Of the model.
+        head: That lies beside the model.
+        names: Of the files.
+        read: Gives the bytes of a file by name; called in several threads.
+        chunk: So many files are in memory at once.
+
+    Returns:
+        Rows as `predict_folder` gives them, without timelines: a clip is embedded as a whole.
+
+    Raises:
+        BadInput: Fewer than `FEWEST_CLIPS` of the files can be used.
+    """
+    listed, rows, embedded = list(names), [], []
+    own: Any = model.eval()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(listed), chunk):
+            part = listed[start : start + chunk]
+            for name, clip in zip(part, pool.map(lambda name: _opened(name, read, spec), part), strict=True):
+                row: dict[str, Any] = {"path": name, "error": clip if isinstance(clip, str) else ""}
+                if not isinstance(clip, str):
+                    embedded.append(_embedded(own, clip))
+                    row |= {"duration_s": len(clip) / spec.sample_rate_hz, "timeline": []}
+                rows.append(row)
+    if len(embedded) < FEWEST_CLIPS:
+        raise BadInput(
+            f"predict: {len(embedded)} of {len(listed)} files can be used, and to compare each with all takes "
+            f"{FEWEST_CLIPS}: take --normalise clip"
+        )
+    found = iter(head.probabilities(standardised(np.stack(embedded), [""] * len(embedded))))
+    return [row if row["error"] else row | _labelled(spec, next(found)) for row in rows]
+
+
+@torch.inference_mode()
+def _embedded(model: Any, clip: NDArray[np.float32]) -> NDArray[np.float64]:
+    place = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
+    samples = torch.from_numpy(clip)[None].to(place)
+    embedding: NDArray[np.float64] = (
+        model.embed(samples, torch.tensor([len(clip)], device=place))[0].double().cpu().numpy()
+    )
+    return embedding
 
 
 def _opened(name: str, read: Callable[[str], bytes], spec: ModelSpec) -> NDArray[np.float32] | str:
