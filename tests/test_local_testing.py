@@ -70,7 +70,7 @@ def nemo(work: Path) -> Path:
         pytest.skip(f"{source} is absent: nEMO cannot be downloaded here (set SER_TEST_CORPORA)")
     table = pd.read_csv(source / "data.tsv", sep="\t", dtype=str)
     table["speaker_id"] = table["speaker_id"].str.strip()
-    table = table[table["speaker_id"].isin(["KD0", "MK0"])].groupby(["speaker_id", "emotion"]).head(2)
+    table = table[table["speaker_id"].isin(["KD0", "EB0"])].groupby(["speaker_id", "emotion"]).head(2)
     (work / "nemo" / "samples").mkdir(parents=True)
     for name in table["file_id"]:
         shutil.copyfile(source / "samples" / name, work / "nemo" / "samples" / name)
