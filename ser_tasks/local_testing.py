@@ -54,7 +54,8 @@ def measure_on_split(data_root: Path, study: StudyConfig, model: Path, include_s
     labels, trained = _spec(model).labels, study.emotion.train_corpus
     split = pd.read_parquet(data_root / "split" / "test.parquet", columns=["corpus", "label"])
     across = {each.corpus: each for each in study.emotion.across if (data_root / ACROSS / each.corpus).is_dir()}
-    given = {"labels": labels, "resamples": study.bootstrap_resamples, "seed": study.seed, "include_seen": include_seen}
+    order = study.emotion.labels
+    given = {"labels": order, "resamples": study.bootstrap_resamples, "seed": study.seed, "include_seen": include_seen}
     found = []
     with tempfile.TemporaryDirectory(prefix="ser-test-") as own:
         dev, rows = Path(own) / trained, Path(own) / "rows"
