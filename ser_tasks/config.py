@@ -192,9 +192,6 @@ class CnnNetwork(Strict):
 
     front_end: FrontEnd = SPEECH
     n_mels: Annotated[int, Field(ge=32, le=256)] = 64
-    floor: PositiveFloat = Field(
-        default=1e-5, description="mel power below which cells are alike, of speech brought to -26 dB of full scale"
-    )
     channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 64, 128, 256)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     time_masks: NonNegativeInt = Field(default=2, description="SpecAugment (Park et al. 2019)")

@@ -151,6 +151,13 @@ def test_a_models_own_test_speakers_are_new_to_it(data: Path, model: Path) -> No
     assert (found["clips"], found["role"], found["note"]) == (32, "test", "")
     assert (found["seen"]["clips"], found["seen"]["known"], found["seen"]["included"]) == (0, True, False)
     assert found["calibration"]["fitted_on"] == "16 dev clips"
+    adapted = {row["way"]: row for row in found["adapted"]}
+    assert set(adapted) == {"speaker", "corpus", "speaker, two emotions", "speaker, few clips"}
+    assert (adapted["speaker"]["clips"], adapted["speaker"]["left_out"]) == (32, 0)
+    assert adapted["speaker, two emotions"]["clips"] == 0, "four clips of two emotions say too little"
+    assert "uar" not in adapted["speaker, two emotions"]
+    printed = " ".join(ser("test", "--data_root", data, "--ckpt_dir", model).split())
+    assert "adapted without labels" in printed
 
 
 def test_under_another_split_a_model_is_not_tested_on_whom_it_learnt_from_unless_asked(
@@ -228,6 +235,7 @@ def test_every_clip_of_another_corpus_is_tested_and_what_is_not_is_counted(nemo:
     printed = " ".join(ser(*given).split())
     assert "Emotions of nemo: left out: 4 fear, 4 surprised." in printed
     assert "Rejected when nemo was read: 1 file(s)" in printed
+    assert "Half of the training corpus is silence" in printed, "the model knows how its clips were recorded"
     assert "The model has learnt from none of these clips" in printed
 
 

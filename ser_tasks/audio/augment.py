@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ser_tasks.audio.logmel import frame_mask
+from ser_tasks.audio.padding import frame_mask
 
 
 @dataclass(frozen=True)

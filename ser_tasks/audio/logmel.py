@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
+from ser_tasks.audio.padding import frame_mask
+
 
 @dataclass(frozen=True)
 class LogMelOptions:
@@ -17,25 +19,20 @@ class LogMelOptions:
     hop_ms: float = 10.0
     low_hz: float = 50.0  # below lies hum, not voice
     floor: float = 1e-8  # power, about -80 dB of full scale: below lies the rounding of 16-bit audio
-    normalise: bool = True  # per clip: subtract the mean and divide by the spread over its real frames and mel bins
 
 
-def frame_mask(counts: Tensor, frames: int) -> Tensor:
-    """True where a frame is real. counts int64 [batch] -> bool [batch, frames]."""
-    return torch.arange(frames, device=counts.device) < counts[:, None]
-
-
-_WIDTH = 4_000  # kernels are made anew for every new shape of a batch
-
-
-def padded_width(samples: int) -> int:
-    """Samples that a batch is padded to whose longest clip has so many: a quarter of a second more at most."""
-    return -(-samples // _WIDTH) * _WIDTH
-
-
-def is_recorded() -> bool:
-    """Whether a graph is being recorded (export, torch.compile): it must hold for clips of every length."""
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+def mel_power(options: LogMelOptions) -> MelSpectrogram:
+    """Waveforms [batch, samples] to power by mel bin [batch, n_mels, frames]; no frame reaches past a clip's ends."""
+    return MelSpectrogram(
+        sample_rate=options.sample_rate_hz,
+        n_fft=round(options.sample_rate_hz * options.window_ms / 1000),
+        hop_length=round(options.sample_rate_hz * options.hop_ms / 1000),
+        f_min=options.low_hz,
+        n_mels=options.n_mels,
+        center=False,
+        mel_scale="slaney",  # linear below 1 kHz: no empty filters at the low end
+        norm="slaney",
+    )
 
 
 class LogMel(nn.Module):
@@ -48,18 +45,8 @@ class LogMel(nn.Module):
     def __init__(self, options: LogMelOptions) -> None:
         super().__init__()
         self.options = options
-        self.window = round(options.sample_rate_hz * options.window_ms / 1000)
-        self.hop = round(options.sample_rate_hz * options.hop_ms / 1000)
-        self.mel = MelSpectrogram(
-            sample_rate=options.sample_rate_hz,
-            n_fft=self.window,
-            hop_length=self.hop,
-            f_min=options.low_hz,
-            n_mels=options.n_mels,
-            center=False,
-            mel_scale="slaney",  # linear below 1 kHz: no empty filters at the low end
-            norm="slaney",
-        )
+        self.mel = mel_power(options)
+        self.window, self.hop = self.mel.n_fft, self.mel.hop_length
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,8 +67,6 @@ class LogMel(nn.Module):
                 waveforms = nn.functional.pad(waveforms, (0, missing))
             features = self.mel(waveforms).clamp(min=self.options.floor).log()
         counts = (lengths - self.window).clamp(min=0) // self.hop + 1
-        if self.options.normalise:
-            return normalised(features, counts), counts
         return features * frame_mask(counts, features.shape[2])[:, None, :], counts
 
 

@@ -4,15 +4,14 @@ A recording's level and the silence around its speech say who held the microphon
 somebody spoke. What is measured here is relative to the clip itself, so that neither reaches a model.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.transforms import Spectrogram
 
-from ser_tasks.audio.logmel import frame_mask
+from ser_tasks.audio.padding import frame_mask
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,6 @@ class SpeechOptions:
     """How speech is found and brought to one level.
 
     Attributes:
-        trim: Leave out what lies before the first and behind the last speech.
         below_db: A frame is speech when its power is at most so far below the clip's reference, the tenth-loudest of
             its frames (they are 10 ms apart): 100 ms of speech are in every utterance, and a click is shorter.
         hangover_ms: Kept on either side of speech: soft consonants begin and end words.
@@ -30,17 +28,12 @@ class SpeechOptions:
         sample_rate_hz: Of the waveforms.
     """
 
-    trim: bool = True
     below_db: float = 30.0
     hangover_ms: float = 50.0
     level_db: float = -26.0
     low_hz: float = 150.0
     high_hz: float = 3_800.0
     sample_rate_hz: int = 16_000
-
-    def describe(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 _WINDOW_MS, _HOP_MS = 25.0, 10.0
@@ -91,8 +84,6 @@ class Speech(nn.Module):
         wanted = 10 ** (self.options.level_db / 10)
         gain = torch.where(level > _TINY, (wanted / level.clamp(min=_TINY)).sqrt(), torch.ones_like(level))
         waveforms = waveforms * gain[:, None]
-        if not self.options.trim:
-            return waveforms, lengths, active
         first, end = self.ends(active, lengths)
         lengths = end - first * self.hop
         heard = _from(active.float(), first, active.shape[1] - first) > 0

@@ -13,12 +13,13 @@ import scipy.signal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchaudio.transforms import MelSpectrogram, Spectrogram
+from torchaudio.transforms import Spectrogram
 
-from ser_tasks.audio.logmel import frame_mask, is_recorded, padded_width
+from ser_tasks.audio.logmel import LogMelOptions, mel_power
+from ser_tasks.audio.padding import frame_mask, is_recorded, padded_width
 from ser_tasks.audio.speech import Speech, SpeechOptions
 
-PITCH = 3
+EXTRA_CHANNELS = 3
 """Channels behind the mel bins: logarithm of the fundamental frequency in Hz, how periodic the frame is in [0, 1], and
 1 where the frame is speech."""
 
@@ -26,6 +27,10 @@ PITCH = 3
 FrontEnd = Literal["speech", "whole"]
 """What a model hears of a clip. speech: its speech, at one level. whole: the clip as it is, silence and level included,
 as models did that were saved before there was a choice."""
+
+FLOOR: dict[str, float] = {"speech": 1e-5, "whole": 1e-8}
+"""Mel power below which cells are alike, by front end: of speech, which has one level, chosen on development folds; of
+the whole clip the rounding of 16-bit audio."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +78,7 @@ class Voice(nn.Module):
         self.options = options
         self.speech = Speech(options.speech)
         rate, self.window, self.hop = options.speech.sample_rate_hz, self.speech.window, self.speech.hop
-        self.mel = MelSpectrogram(
-            sample_rate=rate,
-            n_fft=self.window,
-            hop_length=self.hop,
-            f_min=options.low_hz,
-            n_mels=options.n_mels,
-            center=False,
-            mel_scale="slaney",  # linear below 1 kHz: no empty filters at the low end
-            norm="slaney",
-        )
+        self.mel = mel_power(LogMelOptions(rate, options.n_mels, low_hz=options.low_hz))
         slow = rate / _SLOWER
         self.spectrum = Spectrogram(
             n_fft=_PITCH_FFT, win_length=_PITCH_WINDOW, hop_length=self.hop // _SLOWER, center=False, power=2.0
@@ -118,8 +114,8 @@ class Voice(nn.Module):
             lengths: int64 [batch], samples.
 
         Returns:
-            Features float32 [batch, frames, n_mels + PITCH]: mel power, then the channels that `PITCH` names, 0 past
-            a clip's last frame; and the numbers of real frames, int64 [batch].
+            Features float32 [batch, frames, n_mels + 3]: mel power, then what `EXTRA_CHANNELS` says, 0 past a clip's
+            last frame; and the numbers of real frames, int64 [batch].
         """
         with torch.autocast(waveforms.device.type, enabled=False):
             active: Tensor | None = None

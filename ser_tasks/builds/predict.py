@@ -17,7 +17,8 @@ from ser_tasks.builds.rows import unpacked
 from ser_tasks.data.learnt import read_learnt, seen, sketch
 from ser_tasks.data.split import COLUMNS
 from ser_tasks.errors import BadInput
-from ser_tasks.inference.predict import predict_packed
+from ser_tasks.inference.predict import predict_and_embed_packed
+from ser_tasks.models.adapted import load_adapted
 from ser_tasks.models.files import load_model
 
 
@@ -40,10 +41,9 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     variants = variants[variants["label"].isin(spec.labels)]
     asked = pd.concat([rows, variants]).drop_duplicates("utterance_id", ignore_index=True)
     with unpacked(inputs["audio"], sorted(set(asked["speaker_id"]))) as audio:
-        probabilities = predict_packed(model, audio, [audio.index_of(name) for name in asked["utterance_id"]])
+        clips = [audio.index_of(name) for name in asked["utterance_id"]]
+        probabilities, embeddings = predict_and_embed_packed(model, audio, clips, len(spec.labels))
         known = _seen(inputs, asked, audio)
-        tested = rows[rows["role"] == "test"]
-        adapted = predict_adapted(inputs["model"], model, audio, tested, spec.labels, params["normalise"])
     columns = [f"p_{label}" for label in spec.labels]
     found = pd.DataFrame(probabilities, columns=columns, index=pd.Index(asked["utterance_id"]))
     found.insert(0, "seen", known.to_numpy())
@@ -52,7 +52,10 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         _table(variants, found).assign(variant=list(variants["variant"])).to_parquet(
             out / "variants.parquet", index=False
         )
-    if adapted is not None:
+    is_test = (rows["role"] == "test").to_numpy()
+    if is_test.any() and params["normalise"] and (head := load_adapted(inputs["model"])):
+        tested = rows[is_test]
+        adapted = predict_adapted(head, embeddings[: len(rows)][is_test], tested, spec.labels, params["normalise"])
         about = _table(tested, found)[["utterance_id", "corpus", "speaker_id", "role", "target", "seen"]]
         about.merge(adapted, on="utterance_id").to_parquet(out / "adapted.parquet", index=False)
     shutil.copyfile(inputs["split"] / "protocol.json", out / "protocol.json")

@@ -30,7 +30,7 @@ def mean_spectrum(shards: Path) -> list[float]:
     """Mean over clips of the mean level of each mel band, in dB of full scale [40]."""
     names = sorted(unquote(path.stem) for path in shards.glob("*.parquet") if path.stem != "fingerprints")
     step = max(1, len(names) // SPEAKERS)
-    logmel = LogMel(LogMelOptions(n_mels=BANDS, normalise=False))
+    logmel = LogMel(LogMelOptions(n_mels=BANDS))
     found = []
     for _, samples in read_shards(shards, names[::step][:SPEAKERS]):
         waveform = torch.from_numpy(samples.astype(np.float32) / FULL_SCALE)[None]

@@ -21,6 +21,7 @@ from ser_tasks.builds.rows import examples, keep_learnt, rows_to_fit, unpacked
 from ser_tasks.data.ratings import mean_ratings
 from ser_tasks.data.votes import HEARD, vote_counts
 from ser_tasks.errors import BadInput
+from ser_tasks.inference.predict import embed_packed
 from ser_tasks.live import history_file
 from ser_tasks.models.adapted import save_adapted
 from ser_tasks.models.files import ModelSpec, build_model, load_model, save_model
@@ -95,8 +96,13 @@ def _train(
             cache_folder=Path(os.environ.get("SER_CACHE_DIR", ".local/cache")) / "features",
             on_epoch=report,
         )
-        who = (list(train["speaker_id"]), list(dev["speaker_id"]))
-        adapted = fit_adapted(model, audio, fitted, selecting, who, len(spec.labels))
+        sides = (fitted, selecting)
+        adapted = fit_adapted(
+            [embed_packed(model, audio, side.clips) for side in sides],
+            [side.targets.numpy() for side in sides],
+            [list(rows["speaker_id"]) for rows in (train, dev)],
+            len(spec.labels),
+        )
         keep_learnt(inputs, [train, dev], audio, out)
     save_model(out, model, spec)
     if adapted:
@@ -127,6 +133,9 @@ def _start_from(inputs: Mapping[str, Path], model: torch.nn.Module, spec: ModelS
             "its results on them would mean nothing; set nights.start to encoder"
         )
     other = BadInput("training: the champion is another network: set nights.start to encoder")
+    described: list[Any] = [each.describe() for each in (earlier, model)]  # type: ignore[operator]
+    if described[0]["front_end"] != described[1]["front_end"]:
+        raise BadInput("training: the champion hears another part of a clip (front_end): set nights.start to encoder")
     try:
         differing = model.load_state_dict(earlier.state_dict(), strict=False)
     except RuntimeError as error:

@@ -52,6 +52,26 @@ def predict_packed(
     return probabilities
 
 
+def predict_and_embed_packed(
+    model: nn.Module, audio: PackedAudio, indices: Sequence[int], classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What `predict_packed` and `embed_packed` give, for one pass over the clips.
+
+    Args:
+        model: Any of `build_model`.
+        audio: Where the clips are.
+        indices: Which clips; the results keep their order.
+        classes: Of the model.
+
+    Returns:
+        Probabilities float32 [len(indices), classes] and embeddings float32 [len(indices), dim].
+    """
+    place = choose_device("auto")
+    own: Any = model.to(place).eval()
+    both = apply_to_clips(lambda *given: torch.cat(own.forward_with_embedding(*given), 1), audio, indices, place, None)
+    return both[:, :classes].softmax(dim=1).numpy(), both[:, classes:].numpy()
+
+
 def embed_packed(
     model: nn.Module,
     audio: PackedAudio,

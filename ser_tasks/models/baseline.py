@@ -5,15 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ser_tasks.audio.voice import PITCH, FrontEnd, Voice, VoiceOptions
+from ser_tasks.audio.voice import EXTRA_CHANNELS, FLOOR, FrontEnd, Voice, VoiceOptions
 from ser_tasks.models.linear import StandardisedLinear
 from ser_tasks.models.pooling import masked_mean_std
 from ser_tasks.models.statistics import VoiceStatistics
 
-SAVED_BEFORE = {"front_end": "whole"}
-"""What the options of a model mean that was saved before there was a front end."""
 CEPSTRUM = 20
-_FLOOR, _FLOOR_BEFORE = 1e-5, 1e-8  # mel power
 
 
 class Baseline(nn.Module):
@@ -27,7 +24,8 @@ class Baseline(nn.Module):
         super().__init__()
         self.n_mels, self.front_end = n_mels, front_end
         self.voice = Voice(VoiceOptions(front_end=front_end, n_mels=n_mels))
-        self.statistics = VoiceStatistics(n_mels, min(CEPSTRUM, n_mels), _FLOOR) if front_end == "speech" else None
+        of_speech = VoiceStatistics(n_mels, min(CEPSTRUM, n_mels), FLOOR[front_end])
+        self.statistics = of_speech if front_end == "speech" else None
         self.linear = StandardisedLinear(self.statistics.size if self.statistics else 2 * n_mels, n_classes)
 
     def describe(self) -> dict[str, Any]:
@@ -41,9 +39,13 @@ class Baseline(nn.Module):
         if self.statistics is not None:
             found: Tensor = self.statistics(features, counts)
             return found
-        return masked_mean_std(features[:, :, :-PITCH].clamp(min=_FLOOR_BEFORE).log(), counts)
+        return masked_mean_std(features[:, :, :-EXTRA_CHANNELS].clamp(min=FLOOR[self.front_end]).log(), counts)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify clips: float32 [batch, samples] and int64 [batch] -> logits float32 [batch, classes]."""
-        logits: Tensor = self.linear(self.embed(waveforms, lengths))
-        return logits
+        return self.forward_with_embedding(waveforms, lengths)[0]
+
+    def forward_with_embedding(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` and `embed` give."""
+        embedding = self.embed(waveforms, lengths)
+        return self.linear(embedding), embedding

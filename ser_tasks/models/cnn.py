@@ -1,26 +1,26 @@
 """A small convolutional network on log-mel features."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ser_tasks.audio.augment import Augment, AugmentOptions, AugmentRoom, RoomOptions
-from ser_tasks.audio.logmel import frame_mask, is_recorded, normalised
-from ser_tasks.audio.voice import PITCH, FrontEnd, Voice, VoiceOptions
+from ser_tasks.audio.logmel import normalised
+from ser_tasks.audio.padding import frame_mask, is_recorded
+from ser_tasks.audio.voice import EXTRA_CHANNELS, FLOOR, FrontEnd, Voice, VoiceOptions
 from ser_tasks.errors import BadInput
 from ser_tasks.models.pooling import masked_mean_std
 
 
 @dataclass(frozen=True)
-class CnnOptions:
-    """Size and augmentation; see `AugmentOptions` and `RoomOptions` for the latter's units.
+class CnnOptions(RoomOptions, AugmentOptions):
+    """Size, and what is changed while it trains: see `AugmentOptions` and `RoomOptions`.
 
     Attributes:
         front_end: See `FrontEnd`.
         n_mels: Mel bins.
-        floor: Mel power below which cells are alike. The front end brings speech to -26 dB of full scale.
         channels: Of the four convolutional layers.
         dropout: Before the linear head.
         tone: A second head with one output, for the mean rating of a social tone.
@@ -28,30 +28,10 @@ class CnnOptions:
 
     front_end: FrontEnd = "speech"
     n_mels: int = 64
-    floor: float = 1e-5
     channels: tuple[int, int, int, int] = (32, 64, 128, 256)
     dropout: float = 0.3
-    time_masks: int = 2
-    time_mask_fraction: float = 0.15
-    bin_masks: int = 2
-    bin_mask_width: int = 8
-    stretch: float = 0.15
-    bin_shift: int = 2
-    gain_db: float = 3.0
-    reverb: float = 0.3
-    reverb_s: tuple[float, float] = (0.15, 0.8)
-    noise: float = 0.5
-    noise_snr_db: tuple[float, float] = (10.0, 45.0)
-    colour_db: float = 3.0
-    band: float = 0.3
-    silence: float = 0.5
-    silence_s: float = 0.1
-    time_shift: float = 0.0
     tone: bool = False
 
-
-SAVED_BEFORE = {"front_end": "whole", "floor": 1e-8}
-"""What the options of a model mean that was saved before there was a front end."""
 
 _SHORTEST = 32  # frames: the stride and four poolings leave one of them
 
@@ -87,20 +67,8 @@ class Cnn(nn.Module):
         super().__init__()
         self.options = options
         self.voice = Voice(VoiceOptions(front_end=options.front_end, n_mels=options.n_mels, pitch=False))
-        room = {field.name: getattr(options, field.name) for field in fields(RoomOptions)}
-        self.augment_room = AugmentRoom(
-            RoomOptions(**room), self.voice.filters, self.voice.options.speech.sample_rate_hz / 2
-        )
-        self.augment = Augment(
-            AugmentOptions(
-                options.time_masks,
-                options.time_mask_fraction,
-                options.bin_masks,
-                options.bin_mask_width,
-                options.stretch,
-                options.bin_shift,
-            )
-        )
+        self.augment_room = AugmentRoom(options, self.voice.filters, self.voice.options.speech.sample_rate_hz / 2)
+        self.augment = Augment(options)
         first, second, third, fourth = options.channels
         self.blocks = nn.ModuleList(
             [
@@ -142,8 +110,8 @@ class Cnn(nn.Module):
     def _pooled(self, features: Tensor, counts: Tensor) -> Tensor:
         if features.device.type == "cpu" and not is_recorded():  # a GPU would have to be waited for
             features = features[:, : int(counts.max())]
-        power, counts = self.augment_room(features[:, :, :-PITCH], counts)
-        log = normalised(power.transpose(1, 2).clamp(min=self.options.floor).log(), counts)
+        power, counts = self.augment_room(features[:, :, :-EXTRA_CHANNELS], counts)
+        log = normalised(power.transpose(1, 2).clamp(min=FLOOR[self.options.front_end]).log(), counts)
         log, counts = self.augment(log, counts)
         counts = counts.clamp(min=_SHORTEST)
         missing = _SHORTEST - log.shape[2]
@@ -165,6 +133,11 @@ class Cnn(nn.Module):
             Logits float32 [batch, classes].
         """
         return self.forward_features(*self.features(waveforms, lengths))
+
+    def forward_with_embedding(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` and `embed` give, for one pass through the network."""
+        embedding = self.embed(waveforms, lengths)
+        return self.classifier(self.dropout(embedding)).float(), embedding
 
     def forward_features(self, features: Tensor, counts: Tensor) -> Tensor:
         """Logits float32 [batch, classes] of clips whose `features` and numbers of frames are at hand."""

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ser_tasks.audio.logmel import frame_mask, is_recorded, padded_width
+from ser_tasks.audio.padding import frame_mask, is_recorded, padded_width
 from ser_tasks.audio.speech import Speech, SpeechOptions
 from ser_tasks.audio.voice import FrontEnd
 from ser_tasks.models.dropout import quicken_dropout

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
-from ser_tasks.audio.logmel import frame_mask, is_recorded
+from ser_tasks.audio.padding import frame_mask, is_recorded
 from ser_tasks.models.encoder import Encoder, real_frames, silence_padding
 
 

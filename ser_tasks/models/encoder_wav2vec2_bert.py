@@ -8,7 +8,7 @@ from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank, window_function
 from transformers.masking_utils import create_bidirectional_mask
 
-from ser_tasks.audio.logmel import frame_mask, is_recorded
+from ser_tasks.audio.padding import frame_mask, is_recorded
 from ser_tasks.models.encoder import Encoder, real_frames, silence_padding
 
 _WINDOW = 400  # 25 ms

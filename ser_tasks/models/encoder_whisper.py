@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 
-from ser_tasks.audio.logmel import frame_mask, is_recorded
+from ser_tasks.audio.padding import frame_mask, is_recorded
 from ser_tasks.models.encoder import Encoder, real_frames, silence_padding
 
 _FFT = 400  # 25 ms

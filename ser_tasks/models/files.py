@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ser_tasks.errors import BadInput
-from ser_tasks.models import baseline, cnn, wav2vec2
 from ser_tasks.models.baseline import Baseline
 from ser_tasks.models.cnn import Cnn, CnnOptions
 from ser_tasks.models.encoder import Encoder
@@ -101,7 +100,8 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelSpec]:
         BadInput: The folder holds no whole model, or its weights do not fit its description.
     """
     spec = read_spec(folder)
-    spec = replace(spec, options={**_SAVED_BEFORE.get(spec.architecture, {}), **spec.options})
+    if spec.architecture in _WITH_FRONT_END:  # models that were saved before there was a choice heard the whole clip
+        spec = replace(spec, options={"front_end": "whole", **spec.options})
     model = build_model(spec)
     try:
         model.load_state_dict(load_file(folder / _WEIGHTS))
@@ -155,12 +155,8 @@ _BUILDERS: dict[str, Callable[[dict[str, Any], int, Path | None], nn.Module]] = 
 }
 
 
-_SAVED_BEFORE: dict[str, dict[str, Any]] = {
-    "cnn": cnn.SAVED_BEFORE,
-    "baseline": baseline.SAVED_BEFORE,
-    "wav2vec2": wav2vec2.SAVED_BEFORE,
-}
-"""By architecture: what the options of a model mean that was saved before there was a choice of front end."""
+_WITH_FRONT_END = ("cnn", "wav2vec2", "baseline")
+"""Architectures with the option; a probe's is part of its encoder's description."""
 
 
 def _encoder(given: dict[str, Any] | None, folder: Path | None, place: str) -> Encoder:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ser_tasks.audio.logmel import frame_mask
+from ser_tasks.audio.padding import frame_mask
 
 
 def masked_mean(frames: Tensor, counts: Tensor) -> Tensor:

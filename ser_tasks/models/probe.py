@@ -35,5 +35,9 @@ class Probe(nn.Module):
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify clips: float32 [batch, samples] and int64 [batch] -> logits float32 [batch, classes]."""
-        logits: Tensor = self.linear(self.embed(waveforms, lengths))
-        return logits
+        return self.forward_with_embedding(waveforms, lengths)[0]
+
+    def forward_with_embedding(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` and `embed` give, for one pass through the encoder."""
+        embedding = self.embed(waveforms, lengths)
+        return self.linear(embedding), embedding

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ser_tasks.audio.logmel import frame_mask
-from ser_tasks.audio.voice import PITCH
+from ser_tasks.audio.padding import frame_mask
+from ser_tasks.audio.voice import EXTRA_CHANNELS
 
 VOICED = 0.5
 """A frame of speech at least this periodic has a pitch."""
@@ -22,14 +22,14 @@ def pitch_statistics(features: Tensor, counts: Tensor) -> Tensor:
     """Statistics of pitch and periodicity over a clip's speech.
 
     Args:
-        features: float32 [batch, frames, bins + PITCH], as `Voice` gives them.
+        features: float32 [batch, frames, bins + EXTRA_CHANNELS], as `Voice` gives them.
         counts: int64 [batch], real frames.
 
     Returns:
         float32 [batch, 9]: of log pitch the mean, standard deviation, 10th, 50th and 90th percentile, mean magnitude
         and mean of its change from frame to frame; share of speech that is voiced; mean periodicity of speech.
     """
-    log_hz, periodicity, speech = features[:, :, -PITCH:].unbind(dim=2)
+    log_hz, periodicity, speech = features[:, :, -EXTRA_CHANNELS:].unbind(dim=2)
     speech = speech * frame_mask(counts, features.shape[1])
     voiced = speech * (periodicity > VOICED)
     n = voiced.sum(dim=1).clamp(min=1)
@@ -77,7 +77,7 @@ class VoiceStatistics(nn.Module):
         """Statistics of clips.
 
         Args:
-            features: float32 [batch, frames, n_mels + PITCH], as `Voice` gives them.
+            features: float32 [batch, frames, n_mels + EXTRA_CHANNELS], as `Voice` gives them.
             counts: int64 [batch], real frames.
 
         Returns:
@@ -88,7 +88,7 @@ class VoiceStatistics(nn.Module):
         """
         speech = features[:, :, -1] * frame_mask(counts, features.shape[1])
         n = speech.sum(dim=1).clamp(min=1)
-        log = features[:, :, :-PITCH].clamp(min=self.floor).log()
+        log = features[:, :, :-EXTRA_CHANNELS].clamp(min=self.floor).log()
         level = log.mean(dim=2)
         mean_level = (level * speech).sum(dim=1) / n
         cepstrum = (log - mean_level[:, None, None]) @ self.transform

@@ -12,9 +12,6 @@ from ser_tasks.models.encoder import Encoder
 from ser_tasks.models.low_rank import add_low_rank
 from ser_tasks.models.pooling import AttentiveStatistics, masked_mean, masked_mean_std
 
-SAVED_BEFORE = {"front_end": "whole"}
-"""What the options of a model mean that was saved before there was a front end."""
-
 
 @dataclass(frozen=True)
 class Wav2Vec2Options:
@@ -118,14 +115,14 @@ class Wav2Vec2Classifier(nn.Module):
 
     def forward_features(self, features: Tensor, counts: Tensor) -> Tensor:
         """Logits float32 [batch, classes] of clips whose `features` and numbers of frames are at hand."""
-        logits: Tensor = self.classifier(self._pooled(features, counts))
+        logits: Tensor = self.classifier(self._pooled(self._frames(features, counts), counts))
         return logits.float()
 
     def forward_features_with_tone(self, features: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and tone, as `forward_with_tone`, of clips whose `features` are at hand."""
         if self.tone_head is None:
             raise BadInput("wav2vec2: this model has no head for a tone: build it with the option tone")
-        pooled = self._pooled(features, counts)
+        pooled = self._pooled(self._frames(features, counts), counts)
         return self.classifier(pooled).float(), self.tone_head(pooled)[:, 0].float()
 
     def forward_with_tone(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,8 +138,13 @@ class Wav2Vec2Classifier(nn.Module):
         features, counts = self.features(waveforms, lengths)
         return masked_mean_std(self._frames(features, counts), counts)
 
-    def _pooled(self, features: Tensor, counts: Tensor) -> Tensor:
+    def forward_with_embedding(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` and `embed` give, for one pass through the encoder."""
+        features, counts = self.features(waveforms, lengths)
         frames = self._frames(features, counts)
+        return self.classifier(self._pooled(frames, counts)).float(), masked_mean_std(frames, counts)
+
+    def _pooled(self, frames: Tensor, counts: Tensor) -> Tensor:
         pooled: Tensor = self.dropout((self.pooling or masked_mean)(frames, counts))
         return pooled
 

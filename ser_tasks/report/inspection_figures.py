@@ -201,7 +201,7 @@ def _spectrograms(report: Mapping[str, Any], manifest: pd.DataFrame, read: Read)
     title = "Log-mel spectrograms, one clip of each emotion"
     rows = -(-len(clips) // 2)
     figure, axes = canvas(title, 0.9 + 1.75 * rows, _said(report), rows=rows, columns=2, sharex=True, sharey=True)
-    logmel = LogMel(LogMelOptions(normalise=False))
+    logmel = LogMel(LogMelOptions())
     drawn, longest = None, 0.0
     for axis, clip in zip(axes.ravel(), clips.itertuples(), strict=False):
         axis.set_title(f"{clip.emotion}: {_short(str(clip.utterance_id), 40)}", fontsize=9.5)

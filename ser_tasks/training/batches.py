@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser_tasks.audio.logmel import padded_width as width_of
 from ser_tasks.audio.packed import FULL_SCALE, SAMPLE_RATE_HZ, PackedAudio
+from ser_tasks.audio.padding import padded_width
 
 _RESIDENT = 0.25  # part of a GPU's free memory that a corpus may lie in for the length of a training
 _APPLIED_S = {"cpu": 24.0}  # most audio in a batch outside training: what a CPU's cache holds
@@ -22,7 +22,7 @@ def collate(audio: PackedAudio, indices: Sequence[int]) -> tuple[Tensor, Tensor]
         Waveforms float32 [batch, samples], padded with zeros; lengths int64 [batch].
     """
     lengths = torch.tensor([audio.length(i) for i in indices])
-    waveforms = torch.zeros(len(indices), padded_width(lengths.tolist()))
+    waveforms = torch.zeros(len(indices), padded_width(int(lengths.max())))
     for row, i in enumerate(indices):
         waveforms[row, : audio.length(i)] = torch.from_numpy(audio.waveform(i))
     return waveforms, lengths
@@ -53,15 +53,10 @@ class Waveforms:
             return waveforms.to(self.device), lengths.to(self.device)
         starts = torch.from_numpy(self.audio.offsets[list(clips)]).to(self.device, non_blocking=True)
         ends = torch.from_numpy(self.audio.offsets[[i + 1 for i in clips]]).to(self.device, non_blocking=True)
-        width = padded_width([self.audio.length(i) for i in clips])
+        width = padded_width(max(self.audio.length(i) for i in clips))
         places = starts[:, None] + torch.arange(width, device=self.device)
         taken = self.samples[places.clamp(max=len(self.samples) - 1)].float() / FULL_SCALE
         return taken.masked_fill_(places >= ends[:, None], 0.0), ends - starts
-
-
-def padded_width(lengths: Sequence[int]) -> int:
-    """Samples that a batch of clips of these lengths is padded to."""
-    return width_of(max(lengths))
 
 
 def pieces(batch: Sequence[int], count: int) -> list[list[int]]:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ser_tasks.audio.packed import SAMPLE_RATE_HZ
+from ser_tasks.audio.padding import padded_width
 from ser_tasks.errors import BadInput
-from ser_tasks.training.batches import Waveforms, padded_width, pieces, prediction_batches, training_batches
+from ser_tasks.training.batches import Waveforms, pieces, prediction_batches, training_batches
 from ser_tasks.training.examples import Examples, balanced_rows
 from ser_tasks.training.features import Inputs, cached_features, can_cache
 from ser_tasks.training.flops import Flops, peak_rate
@@ -111,7 +112,7 @@ def train_epoch(setup: Setup, epoch: int) -> Iterator[tuple[list[int], int, floa
     waiting: tuple[list[int], int, tuple[Tensor, Tensor]] | None = None
     for number, places in enumerate(batches):
         batch = [drawn[place] for place in places]
-        padded = len(batch) * padded_width([lengths[place] for place in places])
+        padded = len(batch) * padded_width(max(lengths[place] for place in places))
         factor = rate_factor((epoch + (number + 0.5) / len(batches)) / options.epochs, options.warmup_fraction)
         for group in setup.optimiser.param_groups:
             group["lr"] = group["peak"] * factor

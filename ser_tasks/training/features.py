@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ser_tasks.audio.packed import PackedAudio
-from ser_tasks.training.batches import collate, padded_width, prediction_batches
+from ser_tasks.audio.padding import padded_width
+from ser_tasks.training.batches import collate, prediction_batches
 from ser_tasks.training.device import autocast, wants_bf16
 from ser_tasks.training.options import FitOptions
 
@@ -145,7 +146,7 @@ def _batches(audio: PackedAudio, clips: Sequence[int], batch_seconds: float) -> 
     """Batches of clips that are padded to one width."""
     by_width: dict[int, list[int]] = {}
     for i in clips:
-        by_width.setdefault(padded_width([audio.length(i)]), []).append(i)
+        by_width.setdefault(padded_width(audio.length(i)), []).append(i)
     for held in by_width.values():
         for batch in prediction_batches([audio.length(i) for i in held], batch_seconds):
             yield [held[position] for position in batch]

@@ -7,7 +7,7 @@ import scipy.signal
 import torch
 
 from ser_tasks.audio.augment import AugmentRoom, RoomOptions, centres_hz
-from ser_tasks.audio.voice import PITCH, Voice, VoiceOptions
+from ser_tasks.audio.voice import EXTRA_CHANNELS, Voice, VoiceOptions
 from tests.audio.test_speech import RATE, voice
 
 NOTHING: dict[str, Any] = {
@@ -28,7 +28,7 @@ def power_of(*waveforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     batch = torch.stack([torch.nn.functional.pad(each, (0, longest - len(each))) for each in waveforms])
     whole = Voice(VoiceOptions(front_end="whole"))
     features, counts = whole(batch, torch.tensor([len(each) for each in waveforms]))
-    return features[:, :, :-PITCH], counts
+    return features[:, :, :-EXTRA_CHANNELS], counts
 
 
 def changed(power: torch.Tensor, counts: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:

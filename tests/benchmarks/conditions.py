@@ -28,6 +28,7 @@ from ser_tasks.builds.adapt import fit_adapted
 from ser_tasks.builds.train_linear import fit_linear
 from ser_tasks.config import load_config
 from ser_tasks.evaluation.labels import among
+from ser_tasks.inference.predict import embed_packed
 from ser_tasks.models.adapted import standardised
 from ser_tasks.models.files import ModelSpec, build_model
 from ser_tasks.training.batches import prediction_batches
@@ -134,6 +135,7 @@ def applied(function: Callable[..., torch.Tensor], waves: Sequence[Wave]) -> NDA
 def train(name: str, learnt: Corpus, selecting: Corpus, labels: Sequence[str], seed: int) -> tuple[Any, Any]:
     """A model and its head for adapted embeddings."""
     sides = [side.examples(labels) for side in (learnt, selecting)]
+    targets = [side.targets.numpy() for side in sides]
     if name == "cnn":
         recipe = load_config("ravdess").cnn
         model: Any = build_model(ModelSpec("cnn", recipe.options.model_dump(mode="json"), list(labels)), seed=seed)
@@ -141,8 +143,9 @@ def train(name: str, learnt: Corpus, selecting: Corpus, labels: Sequence[str], s
         fit(model, sides[0], sides[1], labels, options, cache_folder=CACHE / "features")
     else:
         model = build_model(ModelSpec("baseline", {}, list(labels)), seed=seed)
-        fit_linear(model, learnt.audio, *sides)
-    head = fit_adapted(model, learnt.audio, *sides, (learnt.speakers, selecting.speakers), len(labels))
+        fit_linear(model, [embed_packed(model, learnt.audio, side.clips).astype(np.float64) for side in sides], targets)
+    embeddings = [embed_packed(model, learnt.audio, side.clips) for side in sides]
+    head = fit_adapted(embeddings, targets, (learnt.speakers, selecting.speakers), len(labels))
     return model.eval(), head
 
 

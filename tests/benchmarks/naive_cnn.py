@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ser_tasks.audio.speech import Speech, SpeechOptions
-from ser_tasks.audio.voice import PITCH
+from ser_tasks.audio.voice import EXTRA_CHANNELS
 
 RATE_HZ = 16_000
 
@@ -36,7 +36,7 @@ class MelDataset(Dataset[Any]):
             y=waveform[0, : int(length)].numpy(), sr=RATE_HZ, n_fft=400, hop_length=160, n_mels=self.n_mels, fmin=50,
             center=False,
         )  # fmt: skip
-        about = np.zeros((PITCH, mel.shape[1]), dtype=np.float32)
+        about = np.zeros((EXTRA_CHANNELS, mel.shape[1]), dtype=np.float32)
         return torch.from_numpy(np.concatenate([mel, about]).astype(np.float32).T), label
 
 
@@ -62,7 +62,7 @@ def train(
     """AdamW, OneCycle, cross-entropy; dev UAR after each epoch.
 
     Args:
-        network: Mel power [batch, frames, mels + PITCH] and frames of each -> logits.
+        network: Mel power [batch, frames, mels + EXTRA_CHANNELS] and frames of each -> logits.
         model: Whose weights are trained.
         data: Train and dev clips.
         n_mels: Bins.

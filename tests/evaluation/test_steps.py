@@ -47,6 +47,23 @@ def model(folder: Path, title: str, note: str = "") -> Path:
     return folder
 
 
+def test_what_is_adapted_without_labels_stands_apart_and_clips_without_an_answer_are_counted(tmp_path: Path) -> None:
+    stored = predictions(tmp_path / "p", 0, 2.0)
+    frame = pd.read_parquet(stored / "predictions.parquet").query("role == 'test'").assign(seen="")
+    columns = [f"p_{label}" for label in LABELS]
+    right = frame.assign(way="speaker", **{f"p_{label}": (frame["target"] == label).astype(float) for label in LABELS})
+    right.loc[right["speaker_id"] == "s04", columns] = np.nan
+    none = frame.assign(way="corpus", **dict.fromkeys(columns, np.nan))
+    pd.concat([right, none]).to_parquet(stored / "adapted.parquet")
+    evaluate.build({"predictions": stored, "model": model(tmp_path / "m", "CNN")}, PARAMS, tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    speaker, corpus = metrics["adapted"]
+    assert (speaker["name"], speaker["clips"], speaker["left_out"]) == ("adapted without labels, by speaker", 84, 12)
+    assert speaker["uar"]["value"] == 1.0 > metrics["uar"]["value"]
+    assert (corpus["clips"], corpus["left_out"]) == (0, 96) and "uar" not in corpus
+    assert metrics["clips"] == 96
+
+
 def scanned(folder: Path, stored: Path, facts_of: Any) -> Path:
     folder.mkdir()
     frame = pd.read_parquet(stored / "predictions.parquet")

@@ -16,11 +16,14 @@ from ser_tasks.errors import BadInput
 from ser_tasks.inference.predict import (
     Windows,
     embed_packed,
+    predict_and_embed_packed,
     predict_file,
     predict_folder,
+    predict_folder_adapted,
     predict_packed,
     predict_waveform,
 )
+from ser_tasks.models.adapted import AdaptedHead
 from ser_tasks.models.encoders import EncoderShape, load_encoder
 from ser_tasks.models.files import ModelSpec, build_model
 
@@ -70,6 +73,42 @@ def test_a_file_gives_what_its_samples_give(audio: PackedAudio, tmp_path: Path) 
     for source in (path, path.read_bytes()):
         found = predict_file(model, SPEC, source)["probabilities"]
         assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_probabilities_and_embeddings_come_from_one_pass(audio: PackedAudio) -> None:
+    model, order = build_model(SPEC), [4, 0, 3]
+    probabilities, embeddings = predict_and_embed_packed(model, audio, order, 3)
+    np.testing.assert_allclose(probabilities, predict_packed(model, audio, order), atol=1e-6)
+    np.testing.assert_allclose(embeddings, embed_packed(model, audio, order), atol=1e-6)
+
+
+def test_recordings_of_one_kind_are_compared_with_each_other_and_too_few_are_refused(
+    audio: PackedAudio, tmp_path: Path
+) -> None:
+    model = build_model(SPEC)
+    bodies: dict[str, bytes] = {"broken.wav": b"no audio"}
+    for i in range(12):
+        body = io.BytesIO()
+        soundfile.write(body, np.roll(audio.waveform(i % 5), 997 * i), 16_000, format="WAV", subtype="FLOAT")
+        bodies[f"clip{i:02}.wav"] = body.getvalue()
+    head = AdaptedHead(np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32), np.zeros(3, np.float32))
+    rows = predict_folder_adapted(model, SPEC, head, list(bodies), bodies.__getitem__)
+    assert rows[0]["error"] and "probabilities" not in rows[0]
+    embeddings = []
+    for name in list(bodies)[1:]:
+        samples = soundfile.read(io.BytesIO(bodies[name]), dtype="float32")[0]
+        with torch.inference_mode():
+            embeddings.append(model.embed(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))[0].numpy())  # type: ignore[operator]
+    values = np.array(embeddings, dtype=np.float64)
+    spread = np.where(values.std(axis=0) > 1e-4, values.std(axis=0), 1.0)
+    expected = head.probabilities((values - values.mean(axis=0)) / spread)
+    found = np.array([list(row["probabilities"].values()) for row in rows[1:]])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert [row["label"] for row in rows[1:]] == [SPEC.labels[i] for i in found.argmax(axis=1)]
+    assert not np.allclose(found, [list(predict_file(model, SPEC, bodies[n])["probabilities"].values())
+                                   for n in list(bodies)[1:]], atol=0.05)  # fmt: skip
+    with pytest.raises(BadInput, match="4 of 5 files can be used, and to compare each with all takes 10"):
+        predict_folder_adapted(model, SPEC, head, list(bodies)[:5], bodies.__getitem__)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros((2, 100)), np.array([0.0, np.nan])])

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from ser_tasks.audio.logmel import LogMel, LogMelOptions, frame_mask, normalised
-from ser_tasks.audio.voice import PITCH
+from ser_tasks.audio.logmel import LogMel, LogMelOptions
+from ser_tasks.audio.padding import frame_mask
+from ser_tasks.audio.voice import EXTRA_CHANNELS
 from ser_tasks.config import CnnNetwork, Wav2Vec2Network
 from ser_tasks.errors import BadInput
 from ser_tasks.models.cnn import Cnn, CnnOptions
@@ -119,6 +120,16 @@ def test_the_cnns_options_reach_its_augmentation() -> None:
 
 @pytest.mark.parametrize("architecture", SPECS)
 @torch.inference_mode()
+def test_one_pass_gives_what_classifying_and_embedding_give(architecture: str) -> None:
+    model: Any = built(architecture)[0]
+    batch = clips([16_000, 9_000, 700])
+    logits, embedding = model.forward_with_embedding(*batch)
+    assert torch.equal(logits, model(*batch))
+    assert torch.equal(embedding, model.embed(*batch))
+
+
+@pytest.mark.parametrize("architecture", SPECS)
+@torch.inference_mode()
 def test_neither_level_nor_silence_around_speech_changes_what_a_model_says(architecture: str) -> None:
     model, _ = built(architecture)
     clip = voice(1.5)
@@ -144,31 +155,24 @@ def test_a_model_that_was_saved_before_there_was_a_front_end_hears_what_it_heard
     architecture: str, tmp_path: Path
 ) -> None:
     options = dict(SPECS[architecture])
-    if architecture == "cnn":
-        options |= {"floor": 1e-8}
     spec = ModelSpec(architecture, options | ({} if architecture == "probe" else {"front_end": "whole"}), LABELS)
     model: Any = build_model(spec).eval()
     if architecture == "probe":
         model.encoder.hear("whole")
     save_model(tmp_path, model, spec)
     described = json.loads((tmp_path / "model.json").read_text())
-    for new in ("front_end", "floor"):
-        described["options"].pop(new, None)
-        described["options"].get("encoder", {}).pop(new, None)
+    described["options"].pop("front_end", None)
+    described["options"].get("encoder", {}).pop("front_end", None)
     (tmp_path / "model.json").write_text(json.dumps(described))
     loaded: Any = load_model(tmp_path)[0]
     waveforms, lengths = clips([16_000, 9_000])
     assert torch.equal(loaded(waveforms, lengths), model(waveforms, lengths))
     quieter = loaded.embed(0.1 * waveforms, lengths)
     if architecture in ("cnn", "baseline"):  # silence counts, as it did
-        features, counts = LogMel(LogMelOptions(n_mels=options.get("n_mels", 64), normalise=architecture == "cnn"))(
-            waveforms, lengths
-        )
+        features, _ = LogMel(LogMelOptions(n_mels=options.get("n_mels", 64)))(waveforms, lengths)
         heard, frames = loaded.voice(waveforms, lengths)
-        power = heard[:, :, :-PITCH].transpose(1, 2).clamp(min=1e-8).log()
-        expected = (
-            normalised(power, frames) if architecture == "cnn" else power * frame_mask(counts, power.shape[2])[:, None]
-        )
+        power = heard[:, :, :-EXTRA_CHANNELS].transpose(1, 2).clamp(min=1e-8).log()
+        expected = power * frame_mask(frames, power.shape[2])[:, None]
         torch.testing.assert_close(features[:, :, : expected.shape[2]], expected, rtol=0, atol=1e-5)
     if architecture == "baseline":
         assert float((quieter - loaded.embed(waveforms, lengths)).abs().max()) > 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 from ser_tasks.audio.decode import decode, to_int16
 from ser_tasks.audio.packed import PackedAudio, write_packed
 from ser_tasks.builds import trait as trait_build
+from ser_tasks.builds import transfer as transfer_build
 from ser_tasks.config import Trait
 from ser_tasks.data.manifest import SCHEMA, write_manifest
+from ser_tasks.errors import BadInput
 from ser_tasks.models.encoders import load_encoder
 from ser_tasks.report.figures import Scene, style, write_pictures
 from ser_tasks.report.trait_figures import ends, evidence_pictures
@@ -90,6 +93,22 @@ def test_equal_inputs_give_equal_bytes(built: tuple[Planted, dict, Path], tmp_pa
     trait_build.build(inputs, params(), tmp_path)
     for path in sorted(out.iterdir()):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_a_direction_is_not_tried_on_embeddings_of_another_front_end(
+    built: tuple[Planted, dict, Path], tmp_path: Path
+) -> None:
+    _, inputs, out = built
+    embeddings = tmp_path / "embeddings"
+    shutil.copytree(inputs["embeddings"], embeddings)
+    (embeddings / "about.json").write_text(json.dumps({"title": "w", "note": "", "front_end": "speech"}))
+    asked = {"trait": out, "embeddings": embeddings, "manifest": inputs["manifest"]}
+    with pytest.raises(BadInput, match="fitted before encoders heard speech alone: fit the trait again"):
+        transfer_build.build(asked, params(), tmp_path)
+    again = tmp_path / "again"
+    again.mkdir()
+    trait_build.build({**inputs, "embeddings": embeddings}, params(), again)
+    assert load_trait(again).about["front_end"] == "speech"
 
 
 def test_labels_go_by_the_mean_or_by_most_annotators(built: tuple[Planted, dict, Path], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From a manifest's columns to what a network learns."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,9 @@ def test_a_night_may_start_from_the_champion_but_never_from_one_who_knows_the_te
     assert all(torch.equal(value, champion.state_dict()[name]) for name, value in model.state_dict().items())
     with pytest.raises(BadInput, match="has learnt from b, who do not train today"):
         _start_from(inputs, model, small(), ["a", "new"])
+    whole = replace(small(), options=small().options | {"front_end": "whole"})
+    with pytest.raises(BadInput, match="hears another part of a clip"):
+        _start_from(inputs, build_model(whole, None, 0), whole, ["a", "b"])
     with pytest.raises(BadInput, match="another network"):
         _start_from(inputs, build_model(small(8), None, 0), small(8), ["a", "b"])
     with pytest.raises(BadInput, match="other labels"):
