@@ -267,12 +267,14 @@ def _print_adapted(metrics: Mapping[str, Any]) -> None:
     """What comes out where clips are compared with unlabelled ones of their speaker or corpus."""
     if not metrics["adapted"]:
         return
-    table = Table("by", "UAR", "95 %", "clips", "left out", "takes for granted that", title="adapted without labels")
+    table = Table("by", "UAR", "95 %", "clips", "left out", title="adapted without labels")
     for each in metrics["adapted"]:
         uar = each.get("uar")
         numbers = (f"{uar['value']:.3f}", f"{uar['low']:.3f} to {uar['high']:.3f}") if uar else ("", "")
-        table.add_row(each["way"], *numbers, str(each["clips"]), str(each["left_out"]), each["takes_for_granted"])
+        table.add_row(each["way"], *numbers, str(each["clips"]), str(each["left_out"]))
     out.print(table)
+    for each in metrics["adapted"]:
+        out.print(f"By {each['way']}: {each['remark']}.", markup=False, soft_wrap=True)
 
 
 def _about_labels(metrics: Mapping[str, Any]) -> list[str]:
@@ -333,7 +335,7 @@ def predict(
     normalise: Annotated[
         Literal["clip", "corpus"],
         typer.Option(
-            help="clip: each file by itself. corpus: each is compared with all of them, unlabelled; takes for granted "
+            help="clip: each file by itself. corpus: each is compared with all of them, unlabelled, which supposes "
             "that they cover the emotions alike."
         ),
     ] = "clip",

@@ -188,8 +188,7 @@ def _conditions(card: Card) -> list[str]:
 def _adapted(item: Mapping[str, Any]) -> list[str]:
     """What comes out where a clip may be compared with unlabelled ones of its speaker or corpus."""
     return [
-        f"{item['corpus']}, {each['name']}: UAR {_estimate(each['uar'])}, {each['clips']} clips; takes for granted: "
-        f"{each['takes_for_granted']}"
+        f"{item['corpus']}, {each['name']}: UAR {_estimate(each['uar'])}, {each['clips']} clips; {each['remark']}"
         for each in item.get("adapted", [])
         if "uar" in each
     ]

@@ -349,7 +349,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_baseline": Step(
         "Cepstrum, pitch and timing of a clip's speech with logistic regression: what every model has to beat.",
-        3,
+        4,
         "ser_tasks.builds.train_linear:build_baseline",
         _train_needs,
         _train_params,
@@ -384,7 +384,7 @@ STEPS: dict[str, Step] = {
     ),
     "predict": Step(
         "Probabilities of one model for one corpus, and which clips it has learnt from.",
-        4,
+        5,
         "ser_tasks.builds.predict:build",
         needs=lambda plan, pair: {
             "model": _training(_pair(pair)[0]),
@@ -402,7 +402,7 @@ STEPS: dict[str, Step] = {
     "evaluate": Step(
         "UAR, accuracy, macro-F1, classes, calibration, slices and raters of one model on one corpus, with intervals "
         "clustered by speaker.",
-        5,
+        6,
         "ser_tasks.builds.evaluate:build",
         _evaluate_needs,
         params=_evaluate_params,
@@ -503,7 +503,7 @@ STEPS: dict[str, Step] = {
     ),
     "report": Step(
         "One HTML page with tables, figures and links to their data.",
-        4,
+        5,
         "ser_tasks.builds.report:build",
         needs=_report_needs,
         params=lambda plan, about: {"config": plan.config.portable(), "notes": plan.notes},

@@ -151,7 +151,9 @@ class Voice(nn.Module):
         padded = functional.pad(waveforms, (around + _TAPS // 2, around + _TAPS // 2))
         slow = functional.conv1d(padded[:, None], self.lowpass, stride=_SLOWER)[:, 0]
         power = self.spectrum(slow)[:, self.first : self.behind].transpose(1, 2)
-        correlation = (power @ self.cosines) / (power.sum(dim=2, keepdim=True) + _TINY) / self.window_autocorrelation
+        correlation = (
+            (power @ self.cosines) / power.sum(dim=2, keepdim=True).clamp(min=_TINY) / self.window_autocorrelation
+        )
         best = (correlation + _OCTAVE_COST / math.log(2) * self.log_hz).argmax(dim=2)
         periodicity = correlation.gather(2, best[:, :, None]).clamp(0.0, 1.0)
         return torch.cat([self.log_hz[best][:, :, None], periodicity], dim=2)

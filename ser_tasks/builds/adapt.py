@@ -13,11 +13,11 @@ from ser_tasks.models.adapted import FEWEST_CLIPS, AdaptedHead, standardised
 WAYS = ("speaker", "corpus", "speaker, two emotions", "speaker, few clips")
 """Whose mean and spread a clip's embedding is standardised by. The last two show what is left of the first when the
 clips at hand do not cover the emotions alike (those of a clip's own emotion and of one other), or are only ten."""
-TAKEN_FOR_GRANTED = {
-    "speaker": f"a speaker's clips, {FEWEST_CLIPS} or more, cover the emotions alike",
-    "corpus": f"the corpus's clips, {FEWEST_CLIPS} or more, cover the emotions alike, as the training corpus's do",
-    "speaker, two emotions": "nothing: what is left of it where a speaker's clips are of two emotions alone",
-    "speaker, few clips": f"nothing: what is left of it with {FEWEST_CLIPS} clips of a speaker, whichever they are",
+REMARKS = {
+    "speaker": f"supposes that a speaker's clips, {FEWEST_CLIPS} or more, cover the emotions alike",
+    "corpus": "supposes that the corpus's clips cover the emotions alike, as those of training do",
+    "speaker, two emotions": "what is left of that when a speaker's clips are of two emotions only",
+    "speaker, few clips": f"what is left of that with {FEWEST_CLIPS} clips of a speaker, whichever they are",
 }
 STRENGTHS = (0.1, 0.01, 0.001)
 """Inverse regularisation strengths that are tried, on dev."""

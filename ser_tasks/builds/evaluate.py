@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_tasks.builds.adapt import TAKEN_FOR_GRANTED
+from ser_tasks.builds.adapt import REMARKS
 from ser_tasks.builds.predictions import Predicted, Stored, counts, of_role, predicted, role_rows, with_seen
 from ser_tasks.data.conditions import compared, conditions, read_conditions, side_by_side
 from ser_tasks.data.learnt import LEARNT, SEEN_NOTE, SEEN_ROLE, about_seen
@@ -237,7 +237,7 @@ def _adapted(folder: Path, params: Mapping[str, Any], include_seen: bool) -> lis
         about = {
             "way": way,
             "name": f"adapted without labels, by {way}",
-            "takes_for_granted": TAKEN_FOR_GRANTED[str(way)],
+            "remark": REMARKS[str(way)],
             "clips": len(answered),
             "left_out": len(frame) - len(answered),
         }

@@ -15,6 +15,7 @@ _TIMING = 5
 _FEWEST = 5  # voiced frames, 50 ms: of fewer no pitch is told
 _STEADY = 0.2  # of the logarithm of pitch, a fifth of an octave within 10 ms: more is an octave error, not a voice
 _NO_PITCH = (5.2, 0.2, 5.0, 5.2, 5.4, 0.02, 0.0, 0.0, 0.3)  # a whispered clip: the usual values, 180 Hz the middle
+_LEAST = 1e-6  # variance, of nats or of log pitch: below lies rounding
 _PAST = 99.0  # greater than any logarithm of pitch: sorts behind all that is real
 
 
@@ -34,7 +35,7 @@ def pitch_statistics(features: Tensor, counts: Tensor) -> Tensor:
     voiced = speech * (periodicity > VOICED)
     n = voiced.sum(dim=1).clamp(min=1)
     mean = (log_hz * voiced).sum(dim=1) / n
-    spread = (((log_hz - mean[:, None]).square() * voiced).sum(dim=1) / n + 1e-6).sqrt()
+    spread = (((log_hz - mean[:, None]).square() * voiced).sum(dim=1) / n).clamp(min=_LEAST).sqrt()
     change = log_hz[:, 1:] - log_hz[:, :-1]
     steady = voiced[:, 1:] * voiced[:, :-1] * (change.abs() < _STEADY)
     steps = steady.sum(dim=1).clamp(min=1)
@@ -104,7 +105,7 @@ class VoiceStatistics(nn.Module):
         tenth = quiet.gather(1, ((n - 1) * 0.1).round().long()[:, None])[:, 0]
         timing = torch.stack(
             [
-                (((level - mean_level[:, None]).square() * speech).sum(dim=1) / n + 1e-6).sqrt(),
+                (((level - mean_level[:, None]).square() * speech).sum(dim=1) / n).clamp(min=_LEAST).sqrt(),
                 mean_level - tenth,
                 ((level[:, 1:] - level[:, :-1]).abs() * pairs).sum(dim=1) / m,
                 n / counts.clamp(min=1),
@@ -112,5 +113,5 @@ class VoiceStatistics(nn.Module):
             ],
             dim=1,
         )
-        spectral = [mean[:, 1:], (spread + 1e-6).sqrt(), (changes + 1e-6).sqrt()]
+        spectral = [mean[:, 1:], spread.clamp(min=_LEAST).sqrt(), changes.clamp(min=_LEAST).sqrt()]
         return torch.cat([*spectral, pitch_statistics(features, counts), timing], dim=1)

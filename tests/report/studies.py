@@ -210,9 +210,9 @@ def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
         if relation == "across" else [],
         "adapted": [
             {"way": "speaker", "name": "adapted without labels, by speaker", "clips": 110, "left_out": 10, "uar": whole,
-             "takes_for_granted": "a speaker's clips cover the emotions alike"},
+             "remark": "supposes that a speaker's clips cover the emotions alike"},
             {"way": "corpus", "name": "adapted without labels, by corpus", "clips": 0, "left_out": 120,
-             "takes_for_granted": "the corpus's clips cover the emotions alike"},
+             "remark": "supposes that the corpus's clips cover the emotions alike"},
         ] if relation == "across" else [],
     }  # fmt: skip
 

@@ -221,13 +221,15 @@ def test_the_tables_say_what_the_steps_found(whole: Path) -> None:
     )
 
 
-def test_what_comes_out_adapted_without_labels_stands_apart_with_what_it_takes_for_granted(whole: Path) -> None:
+def test_what_comes_out_adapted_without_labels_stands_apart_with_what_that_supposes(whole: Path) -> None:
     html = (whole / "index.html").read_text()
     assert "Adapted without labels: the mean and the spread of each clip" in html
     rows = [" ".join(row.split()) for row in Page(html).rows]
-    by_speaker = next(row for row in rows if row.endswith("110 10 a speaker's clips cover the emotions alike"))
+    by_speaker = next(
+        row for row in rows if row.endswith("110 10 supposes that a speaker's clips cover the emotions alike")
+    )
     assert by_speaker.startswith("speaker 0.")
-    assert "corpus 0 120 the corpus's clips cover the emotions alike" in rows
+    assert "corpus 0 120 supposes that the corpus's clips cover the emotions alike" in rows
 
 
 def test_every_corpus_shows_how_it_was_recorded_and_what_that_leads_one_to_expect(whole: Path) -> None:
