@@ -303,12 +303,13 @@ def predict_wav(
     if not wav_path.is_file():
         raise BadInput(f"--wav_path {wav_path} is not a file")
     model, spec = _model_on(ckpt_dir, device)
+    about = {"model": spec.title, "note": spec.note, "calibration": spec.calibration}
     result = predict_file(model, spec, wav_path, Windows(window_s, hop_s))
     if target:
         rows = [{"path": str(wav_path), "error": "", **result}]
-        write_predictions(rows, spec.labels, target, {"model": spec.title, "note": spec.note})
+        write_predictions(rows, spec.labels, target, about)
     if as_json:
-        typer.echo(json.dumps({"path": str(wav_path), **result, "model": spec.title, "note": spec.note}))
+        typer.echo(json.dumps({"path": str(wav_path), **result, **about}))
         return
     table = Table("emotion", "probability", title=f"{wav_path.name}: {result['label']} ({spec.title})")
     for label, probability in sorted(result["probabilities"].items(), key=lambda item: -item[1]):
@@ -322,8 +323,9 @@ def predict_wav(
             probability = part["probabilities"][part["label"]]
             timeline.add_row(f"{part['start_s']:.1f}", f"{part['end_s']:.1f}", part["label"], f"{probability:.3f}")
         out.print(timeline)
-    if spec.note:
-        out.print(spec.note)
+    for line in (f"probabilities: {spec.calibration}", spec.note):
+        if line:
+            out.print(line, markup=False, soft_wrap=True)
 
 
 def predict(
@@ -361,13 +363,14 @@ def predict(
     if not names and not source.problems:
         raise BadInput(f"--source_dir {source_dir}: no audio in it: looked for {', '.join(AUDIO)}")
     model, spec = _model_on(ckpt_dir, device)
+    head = _adapted_head(ckpt_dir) if normalise == "corpus" else None
     with err.status(f"labelling {len(names)} files ..."):
-        if normalise == "corpus":
-            rows = predict_folder_adapted(model, spec, _adapted_head(ckpt_dir), names, source.read)
+        if head:
+            rows = predict_folder_adapted(model, spec, head, names, source.read)
         else:
             rows = predict_folder(model, spec, names, source.read, Windows(window_s, hop_s))
     rows += [{"path": path, "error": reason} for path, reason in source.problems]
-    about = {"model": spec.title, "note": spec.note, "normalise": normalise}
+    about = {"model": spec.title, "note": spec.note, "normalise": normalise, "calibration": (head or spec).calibration}
     written = write_predictions(rows, spec.labels, target, about) if target else []
     failed = [row for row in rows if row["error"]]
     for row in failed:
@@ -377,8 +380,9 @@ def predict(
         typer.echo(json.dumps({**about, "predictions": rows}, indent=1))
         return
     out.print(f"{len(rows) - len(failed)} files labelled, {len(failed)} not: {', '.join(map(str, written))}")
-    if spec.note:
-        out.print(spec.note)
+    for line in (f"probabilities: {about['calibration']}", spec.note):
+        if line:
+            out.print(line, markup=False, soft_wrap=True)
 
 
 def _adapted_head(folder: Path) -> "AdaptedHead":

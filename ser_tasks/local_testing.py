@@ -58,7 +58,7 @@ def measure_on_split(data_root: Path, study: StudyConfig, model: Path, include_s
     given = {"labels": order, "resamples": study.bootstrap_resamples, "seed": study.seed, "include_seen": include_seen}
     found = []
     with tempfile.TemporaryDirectory(prefix="ser-test-") as own:
-        dev, rows = Path(own) / trained, Path(own) / "rows"
+        rows = Path(own) / "rows"
         run_build("rows", {"split": data_root / "split"}, {"rows": "fit"}, rows)
         for corpus in [trained, *across]:
             held = split.loc[split["corpus"] == corpus, "label"].value_counts()
@@ -69,7 +69,7 @@ def measure_on_split(data_root: Path, study: StudyConfig, model: Path, include_s
             run_build("predict", inputs, asked, Path(own) / corpus)
             inputs = {"predictions": Path(own) / corpus, "model": model}
             if corpus != trained:
-                inputs |= {"dev": dev, "manifest": folder / "scan"}
+                inputs |= {"manifest": folder / "scan"}
                 if set(labels) == set(study.emotion.labels):
                     inputs |= {"trained": data_root / "scan", "rows": rows}
             test_set = across.get(corpus)

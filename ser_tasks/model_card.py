@@ -206,14 +206,20 @@ def _about_labels(item: Mapping[str, Any]) -> list[str]:
 def _calibration(card: Card) -> list[str]:
     return [
         "## Calibration",
-        *(
-            f"- {item['corpus']}: expected calibration error {_estimate(item['calibration']['ece']['as_is'])}, with "
-            f"temperature {item['calibration']['temperature']:.2f} (from dev) "
-            f"{_estimate(item['calibration']['ece']['scaled'])}; {item['calibration']['binning']}"
-            for item in card.metrics
-        ),
+        *(f"- {item['corpus']}: {_calibrated(item['calibration'])}" for item in card.metrics),
         *(f"\n![{name}]({address})" for name, address in card.pictures.items()),
     ]
+
+
+def _calibrated(found: Mapping[str, Any]) -> str:
+    """Of the probabilities that users get, and how it was before the model's temperature."""
+    error = f"expected calibration error {_estimate(found['ece']['scaled'])}"
+    if not found["fitted_on"]:
+        return f"{error}, not calibrated: the model has no temperature; {found['binning']}"
+    return (
+        f"{error} with the temperature {found['temperature']:.2f} that is part of the model (fitted on "
+        f"{found['fitted_on']}), {_estimate(found['ece']['raw'])} without; {found['binning']}"
+    )
 
 
 def _slices(card: Card) -> list[str]:

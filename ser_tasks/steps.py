@@ -170,7 +170,7 @@ def _evaluate_needs(plan: Plan, pair: str) -> Needs:
     if corpus == trained:
         return needs
     return needs | {
-        "dev": ("predict", f"{model}@{trained}"), "trained": ("scan", trained), "rows": ("rows", "fit"),
+        "trained": ("scan", trained), "rows": ("rows", "fit"),
         "spectra": ("spectra", ""),
     }  # fmt: skip
 
@@ -349,7 +349,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_baseline": Step(
         "Cepstrum, pitch and timing of a clip's speech with logistic regression: what every model has to beat.",
-        4,
+        5,
         "ser_tasks.builds.train_linear:build_baseline",
         _train_needs,
         _train_params,
@@ -357,7 +357,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_cnn": Step(
         "The CNN on log-mel spectrograms, selected on dev UAR.",
-        5,
+        6,
         "ser_tasks.builds.train_network:build_cnn",
         _train_needs,
         _train_params,
@@ -366,7 +366,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_wav2vec2": Step(
         "The fine-tuned speech encoder, selected on dev UAR.",
-        7,
+        8,
         "ser_tasks.builds.train_network:build_wav2vec2",
         _train_needs,
         _train_params,
@@ -375,7 +375,7 @@ STEPS: dict[str, Step] = {
     ),
     "train_probe": Step(
         "A frozen pretrained encoder with a linear probe, where its weights can be had.",
-        3,
+        4,
         "ser_tasks.builds.train_linear:build_probe",
         _train_needs,
         _train_params,
@@ -402,7 +402,7 @@ STEPS: dict[str, Step] = {
     "evaluate": Step(
         "UAR, accuracy, macro-F1, classes, calibration, slices and raters of one model on one corpus, with intervals "
         "clustered by speaker.",
-        6,
+        7,
         "ser_tasks.builds.evaluate:build",
         _evaluate_needs,
         params=_evaluate_params,

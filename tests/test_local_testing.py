@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
@@ -16,6 +17,7 @@ from ser_tasks.cli import _tested_across, app
 from ser_tasks.config import Split, load_config
 from ser_tasks.corpora.readers import load_description
 from ser_tasks.errors import BadInput
+from ser_tasks.evaluation.calibration import expected_calibration_error, with_temperature
 from ser_tasks.local import run_build
 from ser_tasks.steps import split_params
 from tests.conftest import SHARED_CORPORA
@@ -160,6 +162,47 @@ def test_a_models_own_test_speakers_are_new_to_it(data: Path, model: Path) -> No
     assert "adapted without labels" in printed
 
 
+def test_users_get_the_probabilities_whose_calibration_is_reported(data: Path, model: Path, actors: Path) -> None:
+    found = ser_json("test", "--data_root", data, "--ckpt_dir", model)
+    spec = json.loads((model / "model.json").read_text())
+    assert found["calibration"]["temperature"] == spec["temperature"] > 1.2, "16 clips of one speaker: it is too sure"
+    given, target, speaker = [], [], []
+    codes = {"01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fear", "07": "disgust"}
+    for actor in SPEAKERS["test"]:
+        answered = ser_json("predict", "--source_dir", actors / f"Actor_{actor}", "--ckpt_dir", model)
+        assert answered["calibration"] == f"scaled by temperature {spec['temperature']:.2f}, fitted on 16 dev clips"
+        for row in answered["predictions"]:
+            given.append([row["probabilities"][label] for label in EIGHT])
+            target.append(EIGHT.index(codes.get(Path(row["path"]).name.split("-")[2], "surprised")))
+            speaker.append(actor)
+    clip = next((actors / "Actor_04").iterdir())
+    one = ser_json("predict_wav", "--wav_path", clip, "--ckpt_dir", model)
+    assert one["calibration"] == answered["calibration"]
+    scaled, hit = np.array(given), np.array(target)
+    for name, probabilities in (("scaled", scaled), ("raw", with_temperature(scaled, 1 / spec["temperature"]))):
+        reported = found["calibration"]["ece"][name]["value"]
+        assert expected_calibration_error(probabilities, hit, speaker, 100, 0).value == pytest.approx(
+            reported, abs=2e-3
+        )
+    assert found["calibration"]["ece"]["scaled"]["value"] < found["calibration"]["ece"]["raw"]["value"]
+
+
+def test_a_model_of_before_there_was_a_temperature_says_that_it_is_not_calibrated(
+    data: Path, model: Path, actors: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "old")
+    spec = json.loads((model / "model.json").read_text())
+    older = {name: value for name, value in spec.items() if not name.startswith("temperature")}
+    (tmp_path / "old" / "model.json").write_text(json.dumps(older))
+    clip = next((actors / "Actor_04").iterdir())
+    assert ser_json("predict_wav", "--wav_path", clip, "--ckpt_dir", tmp_path / "old")["calibration"].startswith(
+        "not calibrated: no temperature was fitted"
+    )
+    found = ser_json("test", "--data_root", data, "--ckpt_dir", tmp_path / "old")["calibration"]
+    assert (found["temperature"], found["fitted_on"]) == (1.0, "")
+    assert found["ece"]["raw"] == pytest.approx(found["ece"]["scaled"])
+
+
 def test_under_another_split_a_model_is_not_tested_on_whom_it_learnt_from_unless_asked(
     data: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -168,7 +211,7 @@ def test_under_another_split_a_model_is_not_tested_on_whom_it_learnt_from_unless
     assert (found["clips"], found["speakers"], found["role"]) == (16, 1, "test")
     assert (found["seen"]["clips"], found["seen"]["speakers"]) == (16, ["01"])
     assert found["seen"]["by"] == {"speaker": 0, "clip": 16}
-    assert found["calibration"]["fitted_on"].startswith("no dev clips"), "it was trained on these dev clips"
+    assert found["calibration"]["fitted_on"] == "16 dev clips", "its own, of when it was trained"
     printed = " ".join(ser("test", "--data_root", other, "--ckpt_dir", model).split())
     assert "Left out of the test, since the model has learnt from them: 16 clip(s) of 1 speaker(s) (01)" in printed
     all_of_it = ser_json("test", "--data_root", other, "--ckpt_dir", model, "--include-seen")

@@ -81,8 +81,8 @@ def test_a_reviewer_finds_everything_on_the_card(tmp_path: Path) -> None:
         f"- b: {SHARED}. **all 1 clips are called sad**\n",
         "- b, calm as neutral: UAR over all 2 labels of the model\n",
         "3 versions of ser-cnn so far were measured on these test speakers.",
-        "expected calibration error 0.500 (0.400 to 0.600), with temperature 1.00 (from dev) "
-        "0.500 (0.400 to 0.600); 15 bins",
+        "expected calibration error 0.500 (0.400 to 0.600) with the temperature 1.00 that is part of the model (fitted "
+        "on 9 dev clips), 0.500 (0.400 to 0.600) without; 15 bins",
         "![confusion c](get-artifact?path=figures/confusion.png&run_uuid=1)",
         "- c, sex: best one, worst other, gap in UAR 0.031 (-0.012 to 0.074), p 0.200 (12 clips)",
         "- 1076_MTI_SAD_XX is silent",

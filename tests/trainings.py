@@ -28,7 +28,8 @@ def make_training(folder: Path, name: str, architecture: str = "cnn") -> Trainin
     scan.mkdir()
     row = {"utterance_id": "u", "speaker_id": "s", "emotion": "sad", "duration_s": 1.0}
     pd.DataFrame([row]).to_parquet(scan / "manifest.parquet")
-    calibration = {"temperature": 1.0, "binning": "15 bins", "ece": {"as_is": ESTIMATE, "scaled": ESTIMATE}}
+    calibration = {"temperature": 1.0, "fitted_on": "9 dev clips", "binning": "15 bins"}
+    calibration |= {"ece": {"raw": ESTIMATE, "scaled": ESTIMATE}}
     metrics = {"corpus": "c", "relation": "within", "clips": 1, "speakers": 1} | dict.fromkeys(
         ("uar", "accuracy", "macro_f1"), ESTIMATE
     )

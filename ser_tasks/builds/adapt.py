@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ser_tasks.builds.regression import best_regression
+from ser_tasks.builds.scaling import scaled_head
 from ser_tasks.models.adapted import FEWEST_CLIPS, AdaptedHead, standardised
 
 WAYS = ("speaker", "corpus", "speaker, two emotions", "speaker, few clips")
@@ -38,7 +39,8 @@ def fit_adapted(
         classes: Of the model.
 
     Returns:
-        The head; None where no speaker of either side has clips enough, or one class alone is left.
+        The head, its temperature in it; None where no speaker of either side has clips enough, or one class alone is
+        left.
     """
     kept = []
     for values, target, who in zip(embeddings, targets, speakers, strict=True):
@@ -48,7 +50,7 @@ def fit_adapted(
     train, dev = kept
     if not len(dev[1]) or len(np.unique(train[1])) < 2:
         return None
-    return AdaptedHead(*best_regression(train, dev, STRENGTHS, classes))
+    return scaled_head(AdaptedHead(*best_regression(train, dev, STRENGTHS, classes)), *dev)
 
 
 def predict_adapted(

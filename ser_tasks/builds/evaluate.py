@@ -17,7 +17,7 @@ from ser_tasks.data.manifest import read_manifest
 from ser_tasks.data.votes import HEARD, kind_of_raters, vote_counts
 from ser_tasks.evaluation.across import arousal_collapse, domain_shift, prior_shift
 from ser_tasks.evaluation.answers import collapse, in_words, never_answered
-from ser_tasks.evaluation.calibration import calibration, temperature_on_dev
+from ser_tasks.evaluation.calibration import calibration
 from ser_tasks.evaluation.labels import FEWEST, shared_labels
 from ser_tasks.evaluation.metrics import (
     METRICS,
@@ -73,7 +73,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         "seen": known,
         **found,
         "chance": "the most that a guess without hearing the clip can have: 1 / classes with clips",
-        "calibration": _calibration(inputs.get("dev", inputs["predictions"]), params["labels"], test, drawn),
+        "calibration": _calibration(inputs["model"], test, drawn),
         "people": None if clips is None else _people(clips, test, labels, drawn, protocol.get("labels", "intended")),
         "slices": [] if clips is None else slice_results(
             test.target, test.chosen, test.speaker,
@@ -156,19 +156,15 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _calibration(dev: Path, order: Sequence[str], test: Predicted, drawn: tuple[int, int]) -> dict[str, Any]:
-    """Of the probabilities that are judged.
+def _calibration(model: Path, test: Predicted, drawn: tuple[int, int]) -> dict[str, Any]:
+    """Of the probabilities that are judged: as the model gives them, and before its temperature.
 
-    The temperature is fitted on the training corpus's dev clips, whatever corpus is tested, among the labels that model
-    and dev clips share. It stays 1 where there are none that the model was not trained on, as in a corpus that is test
-    as a whole.
+    No temperature is fitted here. Among shared labels nothing changes: dividing logits and leaving out labels may be
+    done in either order.
     """
-    temperature, said, rows = 1.0, "no dev clips: probabilities are taken as they are", role_rows(dev, "dev")
-    if counts(rows, dev, False).any():
-        stored = of_role(dev, order, "dev")
-        fitted_on = stored.among(shared_labels([stored.labels], stored.label, "dev").labels)
-        temperature = temperature_on_dev(fitted_on.probabilities, fitted_on.target)
-        said = f"{len(fitted_on.target)} dev clips"
+    spec = json.loads((model / "model.json").read_text())
+    temperature = spec.get("temperature") or 1.0
+    said = f"{spec['temperature_clips']} dev clips" if spec.get("temperature") else ""
     found = calibration(test.probabilities, test.target, test.speaker, temperature, *drawn)
     return found | {"fitted_on": said}
 

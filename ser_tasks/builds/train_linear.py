@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ser_tasks.builds.adapt import fit_adapted
 from ser_tasks.builds.regression import best_regression
 from ser_tasks.builds.rows import examples, keep_learnt, rows_to_fit, unpacked
+from ser_tasks.builds.scaling import scale_model
 from ser_tasks.inference.predict import embed_packed
 from ser_tasks.models.adapted import save_adapted, spread
 from ser_tasks.models.files import ModelSpec, build_model, save_model
@@ -44,12 +46,18 @@ def _train(
         embeddings = [embed_packed(model, audio, side.clips).astype(np.float64) for side in sides]
         targets = [side.targets.numpy() for side in sides]
         fit_linear(model, embeddings, targets)
+        spec = scale_model(model, spec, _probabilities(model, embeddings[1]), targets[1])
         speakers_of = [list(rows["speaker_id"]) for rows in (train, dev)]
         adapted = fit_adapted(embeddings, targets, speakers_of, len(spec.labels))
         keep_learnt(inputs, [train, dev], audio, out)
     save_model(out, model, spec)
     if adapted:
         save_adapted(out, adapted)
+
+
+def _probabilities(model: Any, embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
+    logits: torch.Tensor = model.linear(torch.from_numpy(embeddings.astype(np.float32)))
+    return logits.double().softmax(dim=1).numpy()
 
 
 def fit_linear(model: Any, embeddings: Sequence[NDArray[np.float64]], targets: Sequence[NDArray[np.int64]]) -> None:

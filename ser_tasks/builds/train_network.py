@@ -18,10 +18,11 @@ from torch import Tensor
 from ser_tasks.audio.packed import PackedAudio
 from ser_tasks.builds.adapt import fit_adapted
 from ser_tasks.builds.rows import examples, keep_learnt, rows_to_fit, unpacked
+from ser_tasks.builds.scaling import scale_model
 from ser_tasks.data.ratings import mean_ratings
 from ser_tasks.data.votes import HEARD, vote_counts
 from ser_tasks.errors import BadInput
-from ser_tasks.inference.predict import embed_packed
+from ser_tasks.inference.predict import embed_packed, predict_and_embed_packed
 from ser_tasks.live import history_file
 from ser_tasks.models.adapted import save_adapted
 from ser_tasks.models.files import ModelSpec, build_model, load_model, save_model
@@ -96,13 +97,14 @@ def _train(
             cache_folder=Path(os.environ.get("SER_CACHE_DIR", ".local/cache")) / "features",
             on_epoch=report,
         )
-        sides = (fitted, selecting)
+        said, embedded = predict_and_embed_packed(model, audio, selecting.clips, len(spec.labels))
         adapted = fit_adapted(
-            [embed_packed(model, audio, side.clips) for side in sides],
-            [side.targets.numpy() for side in sides],
+            [embed_packed(model, audio, fitted.clips), embedded],
+            [side.targets.numpy() for side in (fitted, selecting)],
             [list(rows["speaker_id"]) for rows in (train, dev)],
             len(spec.labels),
         )
+        spec = scale_model(model, spec, said, selecting.targets.numpy())
         keep_learnt(inputs, [train, dev], audio, out)
     save_model(out, model, spec)
     if adapted:

@@ -24,11 +24,17 @@ def temperature_on_dev(probabilities: Floats, target: Counts) -> float:
         probabilities: float64 [clips, classes] of dev clips, never of test clips.
         target: int64 [clips].
 
+    Returns:
+        In [0.05, 20]; 1 where every clip is right: the likelihood then grows without end as T falls to 0, which says
+        nothing of how sure to be on other clips.
+
     Raises:
         BadInput: No dev clip.
     """
     if not len(target):
         raise BadInput("calibration: there is no dev prediction to fit a temperature on")
+    if (probabilities.argmax(axis=1) == target).all():
+        return 1.0
     logits = np.log(np.maximum(probabilities, LOWEST))
 
     def loss(log_temperature: float) -> float:
@@ -113,11 +119,23 @@ def selective_risk(probabilities: Floats, target: Counts) -> list[dict[str, floa
 def calibration(
     probabilities: Floats, target: Counts, speaker: Sequence[str], temperature: float, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """Everything of this module for the test clips, before and after the temperature that was fitted on dev."""
-    scaled = with_temperature(probabilities, temperature)
+    """Everything of this module for the test clips.
+
+    Args:
+        probabilities: float64 [clips, classes] as the model gives them, its temperature in them.
+        target: int64 [clips].
+        speaker: Of each clip.
+        temperature: Of the model, fitted on dev when it was trained: never here.
+        resamples: Of the intervals.
+        seed: Of the same.
+
+    Returns:
+        Among others ece, brier and reliability: `raw` before the temperature, `scaled` as the model gives them.
+    """
+    raw = with_temperature(probabilities, 1 / temperature)
 
     def both(function: Any) -> dict[str, Any]:
-        return {"as_is": function(probabilities), "scaled": function(scaled)}
+        return {"raw": function(raw), "scaled": function(probabilities)}
 
     return {
         "temperature": temperature,
@@ -126,5 +144,5 @@ def calibration(
         "ece": both(lambda p: expected_calibration_error(p, target, speaker, resamples, seed)),
         "brier": both(lambda p: mean_estimate(brier(p, target), speaker, resamples, seed)),
         "reliability": both(lambda p: reliability(p, target)),
-        "selective_risk": selective_risk(scaled, target),
+        "selective_risk": selective_risk(probabilities, target),
     }

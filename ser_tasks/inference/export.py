@@ -232,4 +232,6 @@ def _describe(spec: ModelSpec, path: Path, format: str, has_tone: bool, longest:
         },
         "outputs": {**outputs, **tone},
         "probabilities": "softmax over the labels of logits",
+        "temperature": spec.temperature,
+        "calibration": spec.calibration + ("" if spec.temperature is None else "; logits are divided by it already"),
     }

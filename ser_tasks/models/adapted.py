@@ -18,6 +18,7 @@ from ser_tasks.errors import BadInput
 
 FEWEST_CLIPS = 10
 """Of a group: mean and spread of fewer say little."""
+NOT_CALIBRATED = "not calibrated: no temperature was fitted when it was trained; train it again"
 _FILE = "adapted.safetensors"
 _ALIKE = 1e-4  # dividing by less would make rounding as large as speech
 
@@ -29,10 +30,19 @@ class AdaptedHead:
     Attributes:
         weight: float32 [classes, dim].
         bias: float32 [classes].
+        temperature: float32 [1], by which weight and bias are divided already; None: no temperature was fitted.
     """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    temperature: NDArray[np.float32] | None = None
+
+    @property
+    def calibration(self) -> str:
+        """What is to be known of its probabilities."""
+        if self.temperature is None:
+            return NOT_CALIBRATED
+        return f"scaled by temperature {float(self.temperature[0]):.2f}, fitted on dev clips standardised by speaker"
 
     def probabilities(self, embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of standardised embeddings [clips, dim]: float64 [clips, classes]; NaN where they are."""
@@ -73,7 +83,8 @@ def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def save_adapted(folder: Path, head: AdaptedHead) -> None:
     """Write the head beside a model."""
-    save_file({"weight": head.weight, "bias": head.bias}, folder / _FILE)
+    tensors = {"weight": head.weight, "bias": head.bias}
+    save_file(tensors | ({} if head.temperature is None else {"temperature": head.temperature}), folder / _FILE)
 
 
 def load_adapted(folder: Path) -> AdaptedHead | None:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ser_tasks.errors import BadInput
+from ser_tasks.models.adapted import NOT_CALIBRATED
 from ser_tasks.models.baseline import Baseline
 from ser_tasks.models.cnn import Cnn, CnnOptions
 from ser_tasks.models.encoder import Encoder
@@ -45,6 +46,9 @@ class ModelSpec:
         note: What a reader must know of it, for instance that it is randomly initialised; may be empty. A model with a
             note gets no verdict.
         remark: What else came out differently than it was asked for; may be empty.
+        temperature: By which the weights of the last layer are divided already, so that the model's probabilities mean
+            what they say: see ser_tasks.builds.scaling. None: none was fitted, as in models of before it was.
+        temperature_clips: Dev clips that it was fitted on.
     """
 
     architecture: str
@@ -54,6 +58,15 @@ class ModelSpec:
     title: str = ""
     note: str = ""
     remark: str = ""
+    temperature: float | None = None
+    temperature_clips: int = 0
+
+    @property
+    def calibration(self) -> str:
+        """What is to be known of the model's probabilities."""
+        if self.temperature is None:
+            return NOT_CALIBRATED
+        return f"scaled by temperature {self.temperature:.2f}, fitted on {self.temperature_clips} dev clips"
 
 
 def build_model(spec: ModelSpec, encoder_folder: Path | None = None, seed: int = 0) -> nn.Module:

@@ -246,7 +246,7 @@ def calibration_picture(results: Sequence[Metrics], corpus: str, synthetic: bool
     left.plot([0, 1], [0, 1], color=PLAIN, linestyle="--", linewidth=1)
     rows = []
     for number, result in enumerate(results):
-        bins, risk = result["calibration"]["reliability"]["as_is"], result["calibration"]["selective_risk"]
+        bins, risk = result["calibration"]["reliability"]["scaled"], result["calibration"]["selective_risk"]
         style = {"color": f"C{number}", "marker": "osD^v"[number % 5], "markersize": 5, "label": result["title"]}
         left.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], **style)
         right.plot([r["coverage"] for r in risk], [r["accuracy"] for r in risk], **style)
@@ -270,9 +270,10 @@ def calibration_picture(results: Sequence[Metrics], corpus: str, synthetic: bool
         section="Calibration",
         title=title,
         caption="Left: accuracy of the clips of each bin of confidence (15 equal-width bins); dashed: as they say. "
-        "Right: accuracy on the clips that a model is surest of, by share kept, after the temperature fitted on dev.",
+        "Right: accuracy on the clips that a model is surest of, by share kept. Both with the temperature "
+        "that is part of each model, as its users get them.",
         alt="; ".join(
-            f"{r['title']}: expected calibration error {in_words(r['calibration']['ece']['as_is'])}" for r in results
+            f"{r['title']}: expected calibration error {in_words(r['calibration']['ece']['scaled'])}" for r in results
         ) + ".",
         figure=figure,
         data=pd.DataFrame(rows),

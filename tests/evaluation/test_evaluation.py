@@ -53,6 +53,10 @@ def test_the_temperature_undoes_overconfidence_and_the_error_falls() -> None:
     assert before.value > 0.1
     assert after.value < 0.03
     assert (with_temperature(test, temperature).argmax(axis=1) == test.argmax(axis=1)).all()
+    right = (dev.argmax(axis=1) == dev_target).nonzero()[0]
+    assert temperature_on_dev(dev[right], dev_target[right]) == 1.0, (
+        "where all are right no temperature is the likeliest"
+    )
     with pytest.raises(BadInput, match="no dev prediction"):
         temperature_on_dev(dev[:0], dev_target[:0])
 

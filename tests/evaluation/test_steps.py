@@ -41,9 +41,9 @@ def predictions(folder: Path, seed: int, skill: float, *, corpus: str = "c", tai
     return folder
 
 
-def model(folder: Path, title: str, note: str = "") -> Path:
+def model(folder: Path, title: str, note: str = "", temperature: float | None = None) -> Path:
     folder.mkdir()
-    _put(folder / "model.json", {"title": title, "note": note})
+    _put(folder / "model.json", {"title": title, "note": note, "temperature": temperature, "temperature_clips": 48})
     return folder
 
 
@@ -94,7 +94,7 @@ PARAMS = {
 
 def test_everything_of_a_model_on_a_corpus_is_in_its_file(tmp_path: Path, facts_of: Any) -> None:
     stored = predictions(tmp_path / "p", 0, 1.5)
-    inputs = {"predictions": stored, "model": model(tmp_path / "m", "CNN")}
+    inputs = {"predictions": stored, "model": model(tmp_path / "m", "CNN", temperature=1.5)}
     inputs |= {"manifest": scanned(tmp_path / "s", stored, facts_of)}
     out = tmp_path / "out"
     out.mkdir()
@@ -138,7 +138,7 @@ def test_another_corpus_shows_its_maps_its_shift_and_its_variants(tmp_path: Path
     manifest = read_manifest(scan / "manifest.parquet")
     calm = manifest["utterance_id"].isin(list(dev["utterance_id"]))  # what no role but that of the variant has
     write_manifest(manifest.assign(emotion=manifest["emotion"].mask(calm, "calm")), scan / "manifest.parquet")
-    inputs = {"predictions": stored, "dev": stored, "model": model(tmp_path / "m", "CNN"), "manifest": scan}
+    inputs = {"predictions": stored, "model": model(tmp_path / "m", "CNN"), "manifest": scan}
     inputs |= {"trained": scan, "rows": rows, "spectra": spectra}
     out = tmp_path / "out"
     out.mkdir()
@@ -169,7 +169,7 @@ def test_another_corpus_says_what_its_recordings_lead_one_to_expect_even_without
         "manifest": lambda i: replace(facts_of(i), silent_fraction=0.02, noise_db=-70.0, bandwidth_hz=3600.0),
     }
     inputs = {name: scanned(tmp_path / name, stored, of) for name, of in sides.items()}
-    inputs |= {"predictions": stored, "dev": stored, "model": model(tmp_path / "m", "CNN")}
+    inputs |= {"predictions": stored, "model": model(tmp_path / "m", "CNN")}
     evaluate.build(inputs, PARAMS | {"relation": "across"}, tmp_path)
     found = json.loads((tmp_path / "metrics.json").read_text())["across"]
     assert found["prior_shift"] is None

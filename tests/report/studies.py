@@ -163,7 +163,7 @@ def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
     whole = {"value": 0.5, "low": 0.4, "high": 0.6}
     bins = [{"low": i / 5, "high": (i + 1) / 5, "clips": 30, "confidence": i / 5 + 0.1, "accuracy": i / 6 + 0.1}
             for i in range(5)]  # fmt: skip
-    both = {"as_is": whole, "scaled": {"value": 0.1, "low": 0.05, "high": 0.2}}
+    both = {"raw": whole, "scaled": {"value": 0.1, "low": 0.05, "high": 0.2}}
     groups = [{"group": g, "clips": 60, "speakers": 3, "note": "under 5 speakers: means little", "uar": whole}
               for g in ("female", "male")]  # fmt: skip
     risk = [{"coverage": c / 10, "clips": 18 * c, "accuracy": 0.9 - 0.03 * c} for c in range(10, 0, -1)]
@@ -183,7 +183,7 @@ def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
         "calibration": {
             "temperature": 1.4, "binning": "15 equal-width bins", "ece_interval": "corrected",
             "fitted_on": "90 dev clips",
-            "ece": both, "brier": both, "reliability": {"as_is": bins, "scaled": bins}, "selective_risk": risk,
+            "ece": both, "brier": both, "reliability": {"raw": bins, "scaled": bins}, "selective_risk": risk,
         },
         "people": {
             **dict.fromkeys(("jensen_shannon", "soft_accuracy", "rater_ceiling", "best_possible"), whole),
