@@ -20,6 +20,7 @@ from ser_tasks.data.split import (
     COLUMNS,
     assign_roles,
     make_split,
+    proposed_roster,
     protocol,
     refuse_empty_roles,
     refuse_few_labels,
@@ -51,7 +52,9 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     }
     roles = assign_roles(manifests[train_corpus], train_corpus, how, roster)
     split, left_out = make_split(manifests, train_corpus, params["labels"], maps, roles)
-    refuse_empty_roles(split, corpora, params["labels"], wanted_roles(how))
+    wanted = wanted_roles(how)
+    proposed = proposed_roster(manifests[train_corpus], train_corpus, how, roster, wanted)
+    refuse_empty_roles(split, corpora, params["labels"], wanted, proposed)
     said = protocol(how, train_corpus, roster, split)
     said |= {"labels": params["policy"], "evaluation": _evaluation(split)}
     audit = audit_split(split, _fingerprints(inputs, corpora), said["speaker_dependent"])

@@ -1,6 +1,14 @@
-"""Who is in train, dev, gate and test: by speaker, decided by names alone, so that a corpus that grows moves nobody."""
+"""Who is in train, dev, gate and test: by speaker, decided by names alone, so that a corpus that grows moves nobody.
+
+What moves nobody can look at nothing but a name: whoever is given a role because of who else is here would lose it, or
+keep it without reason, when others come. A hash of names therefore leaves a role of a small corpus empty now and then.
+An official list of speakers, each with a sex, has no such gap: it is dealt as a whole, whoever of it is here, and
+stays as it is while others come. A refusal for an empty role gives the list of those who are here, ready to be put
+into the corpus's description.
+"""
 
 import hashlib
+import json
 import re
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -232,8 +240,35 @@ def wanted_roles(how: Mapping[str, Any]) -> list[str]:
     return [role for role in ROLES if role != "gate" or gate]
 
 
+def proposed_roster(
+    manifest: pd.DataFrame, corpus: str, how: Mapping[str, Any], roster: Roster, wanted: Collection[str]
+) -> str:
+    """The line of a corpus's description that gives every role its speakers where a hash of names does not.
+
+    Args:
+        manifest: Of the training corpus.
+        corpus: Its name.
+        how: The configuration's `split`.
+        roster: Its official speakers; may be empty.
+        wanted: Roles that are asked for.
+
+    Returns:
+        `speakers: {"ann": "female", ...}`, of the official speakers and all others who are here; empty where it would
+        change nothing, or roles would still be empty.
+    """
+    sexes = manifest.groupby("speaker_id")["sex"].first()
+    known = dict(roster) | {
+        str(name): sex if isinstance(sex, str) else None for name, sex in sexes.items() if name not in roster
+    }
+    if how["policy"] not in ("hash", "kfold") or known.keys() == roster.keys():
+        return ""
+    if not set(wanted) <= set(assign_roles(manifest, corpus, how, known)):
+        return ""
+    return f"speakers: {json.dumps(known, ensure_ascii=False)}"
+
+
 def refuse_empty_roles(
-    split: pd.DataFrame, corpora: Sequence[str], labels: Sequence[str], wanted: Sequence[str]
+    split: pd.DataFrame, corpora: Sequence[str], labels: Sequence[str], wanted: Sequence[str], proposed: str = ""
 ) -> None:
     """Raise BadInput when a role that is asked for lacks a class, or a corpus tested across fewer than two.
 
@@ -242,6 +277,7 @@ def refuse_empty_roles(
         corpora: The training corpus first, then those tested across.
         labels: The study's classes.
         wanted: Roles of the training corpus that are asked for.
+        proposed: From `proposed_roster`.
     """
     train_corpus, present = corpora[0], split[["corpus", "role", "label"]].drop_duplicates()
     trained = present[present["corpus"] == train_corpus]
@@ -251,8 +287,12 @@ def refuse_empty_roles(
         heard = set(trained.loc[trained["role"] == role, "label"])
         if missing := [label for label in labels if label not in heard]:
             lacking = f"of {', '.join(missing)}" if heard else "at all"
+            listed = (
+                f"put the speakers into the description of {train_corpus}, which deals them to the roles evenly, by "
+                f"sex too, and moves nobody when others come ({proposed}); or "
+            )
             raise BadInput(
-                f"split: role {role} of {train_corpus} has no clip {lacking}: "
+                f"split: role {role} of {train_corpus} has no clip {lacking}: {listed if proposed else ''}"
                 "ask for fewer roles (split.shares without gate, fewer split.folds), or name the speakers of each role "
                 "(split.policy: speakers)"
             )

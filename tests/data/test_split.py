@@ -7,8 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +24,7 @@ from ser_tasks.data.split import (
     evenly,
     largest_remainder,
     make_split,
+    proposed_roster,
     refuse_empty_roles,
     roles_by_fold,
     roles_by_hash,
@@ -282,6 +285,61 @@ def test_a_role_without_a_class_is_refused_with_the_way_out() -> None:
         refuse({"a": frame, "b": manifest("b", 2, emotion="other")}, roles, LABELS, ["train"])
     with pytest.raises(BadInput, match="b has sad alone, and two are needed: give"):
         refuse({"a": frame, "b": manifest("b", 2, emotion="sad")}, roles, LABELS, ["train"])
+
+
+def test_a_refusal_for_an_empty_role_gives_the_list_of_speakers_that_fills_it_and_moves_nobody_later(
+    tmp_path: Path,
+) -> None:
+    frame = manifest("f", 10, sex=["female"] * 15 + ["male"] * 12 + [None] * 3)
+    with pytest.raises(BadInput, match="has no clip at all: put the speakers into the description of f") as refused:
+        run(tmp_path, {"f": frame}, {})
+    line = str(refused.value).partition("(speakers: ")[2].partition(");")[0]
+    roster = yaml.safe_load(line)
+    assert list(roster.values()) == ["female"] * 5 + ["male"] * 4 + [None]
+    (tmp_path / "listed").mkdir()
+    out = run(tmp_path / "listed", {"f": frame}, roster)
+    roles = json.loads((out / "roles.json").read_text())["f"]
+    assert set(roles.values()) == set(SHARES)
+    grown = assign_roles(manifest("f", 40), "f", how(), roster)
+    assert {
+        name: role for name, role in zip(manifest("f", 40)["speaker_id"], grown, strict=True) if name in roles
+    } == roles
+
+
+def test_a_list_that_would_fill_no_role_is_not_proposed() -> None:
+    four = manifest("a", 4)
+    assert proposed_roster(four, "a", how(policy="leave_one_session_out", session="1"), {}, SHARES) == ""
+    assert proposed_roster(manifest("a", 2), "a", how(), {}, SHARES) == ""
+    everybody = {f"{n:02d}": "female" for n in range(10)}
+    assert proposed_roster(manifest("a", 10), "a", how(), everybody, SHARES) == ""
+
+
+def empty_roles(speakers: int, corpora: int, shares: dict[str, float]) -> tuple[float, float]:
+    """Share of corpora of so many speakers in which a role is empty: by hash alone, and by the list of the speakers."""
+    found = []
+    for corpus in range(corpora):
+        names = {str(n): ("female", "male")[n % 2] for n in range(speakers)}
+        both = (roles_by_hash(list(names), f"c{corpus}", shares, listed) for listed in ({}, names))
+        found.append([set(roles.values()) != set(shares) for roles in both])
+    return tuple(np.mean(found, axis=0))
+
+
+def test_of_corpora_of_ten_speakers_a_hash_leaves_a_role_empty_in_six_of_ten_and_a_list_in_none() -> None:
+    by_hash, listed = empty_roles(10, 400, SHARES)
+    assert by_hash == pytest.approx(0.59, abs=0.08)
+    assert listed == 0
+
+
+@pytest.mark.prove
+def test_how_often_a_role_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    three = {"train": 0.6, "dev": 0.2, "test": 0.2}
+    lines = [f"{'speakers':>9}{'four roles':>12}{'listed':>8}{'three roles':>13}{'listed':>8}"]
+    for speakers in (5, 6, 8, 10, 12, 16, 20, 30, 40):
+        four, few = empty_roles(speakers, 2000, SHARES), empty_roles(speakers, 2000, three)
+        lines.append(f"{speakers:>9}{four[0]:>12.3f}{four[1]:>8.3f}{few[0]:>13.3f}{few[1]:>8.3f}")
+        assert few[1] == 0 and (four[1] == 0 or speakers < 8)
+    with capsys.disabled():
+        print("\na role is empty, share of 2,000 corpora\n" + "\n".join(lines))
 
 
 @pytest.mark.parametrize(
