@@ -4,6 +4,8 @@
 PY := .venv/bin/python
 # Threads that spin while they wait slow each other down as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
+# OpenBLAS knows no such policy, and NumPy's matrices are small here; torch has threads of its own.
+export OPENBLAS_NUM_THREADS ?= 1
 STACK := $(PY) -m include.stack
 
 # Runs include/stack/setup.py with the first Python 3.11 that is found.

@@ -113,6 +113,7 @@ def settings(layout: Layout, state: State) -> dict[str, str]:
         "OMP_NUM_THREADS": "2",
         # Threads that wait for each other by spinning slow every task down five times as soon as two tasks share cores.
         "OMP_WAIT_POLICY": "PASSIVE",
+        "OPENBLAS_NUM_THREADS": "1",  # knows no such policy
         "PYTHONPATH": str(CHECKOUT),
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
+from threadpoolctl import threadpool_limits
 
 NEVER = -1e9
 """Bias of a class that was never seen: it is never predicted."""
@@ -36,7 +37,8 @@ def best_regression(
     def score(regression: LogisticRegression) -> float:
         return float(recall_score(dev[1], regression.predict(dev[0]), average="macro", zero_division=0))
 
-    best: Any = max(map(fitted, strengths), key=score)
+    with threadpool_limits(1):  # matrices are small: threads that wait for each other took twenty times as long
+        best: Any = max(map(fitted, strengths), key=score)
     weight, bias = np.zeros((classes, train[0].shape[1]), np.float32), np.full(classes, NEVER, np.float32)
     coefficients, intercept = best.coef_, best.intercept_
     if len(best.classes_) == 2:  # then scikit-learn keeps the second class's alone

@@ -37,9 +37,9 @@ class ModelSpec:
     Attributes:
         architecture: cnn | wav2vec2 | probe | baseline.
         options: Of that architecture: the fields of `CnnOptions`; those of `Wav2Vec2Options` and `encoder`; `layer`
-            and `encoder`; `n_mels` and `front_end`. Missing ones take their defaults. `encoder` is {"random": fields of
-            EncoderShape}, or left out where a folder of weights is given; a saved model holds what the encoder
-            describes.
+            and `encoder`; `n_mels`, `front_end`, `limit`. Missing ones take their defaults. `encoder` is {"random":
+            fields of EncoderShape}, or left out where a folder of weights is given; a saved model holds what the
+            encoder describes.
         labels: Canonical emotions in the order of the model's outputs.
         sample_rate_hz: Of the waveforms that it takes.
         title: What to call it in tables and figures.
@@ -115,6 +115,8 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelSpec]:
     spec = read_spec(folder)
     if spec.architecture in _WITH_FRONT_END:  # models that were saved before there was a choice heard the whole clip
         spec = replace(spec, options={"front_end": "whole", **spec.options})
+    if spec.architecture == "baseline":  # the same of their features' limit
+        spec = replace(spec, options={"limit": None, **spec.options})
     model = build_model(spec)
     try:
         model.load_state_dict(load_file(folder / _WEIGHTS))
@@ -157,7 +159,7 @@ def _probe(options: dict[str, Any], n_classes: int, folder: Path | None) -> nn.M
 
 
 def _baseline(options: dict[str, Any], n_classes: int, _: Path | None) -> nn.Module:
-    return Baseline(n_classes, **_known(options, {"n_mels", "front_end"}, "baseline"))
+    return Baseline(n_classes, **_known(options, {"n_mels", "front_end", "limit"}, "baseline"))
 
 
 _BUILDERS: dict[str, Callable[[dict[str, Any], int, Path | None], nn.Module]] = {

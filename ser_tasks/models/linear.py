@@ -11,15 +11,23 @@ from ser_tasks.errors import BadInput
 
 
 class StandardisedLinear(nn.Module):
-    """Subtract a mean, divide by a scale, apply one linear layer."""
+    """Subtract a mean, divide by a scale, apply one linear layer.
+
+    Args:
+        features: So many.
+        n_classes: So many.
+        limit: Standardised features beyond it count as it, so that none of a clip unlike all that was learnt from
+            outweighs the others; None: they count as they are.
+    """
 
     mean: Tensor
     scale: Tensor
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, features: int, n_classes: int) -> None:
+    def __init__(self, features: int, n_classes: int, limit: float | None = None) -> None:
         super().__init__()
+        self.limit = limit
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("weight", torch.zeros(n_classes, features))
@@ -41,4 +49,9 @@ class StandardisedLinear(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits: float32 [batch, features] -> float32 [batch, classes]."""
-        return nn.functional.linear((features - self.mean) / self.scale, self.weight, self.bias)
+        return nn.functional.linear(self.standardised(features), self.weight, self.bias)
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """What the linear layer takes: float32 [batch, features] -> float32 [batch, features]."""
+        values = (features - self.mean) / self.scale
+        return values if self.limit is None else values.clamp(-self.limit, self.limit)

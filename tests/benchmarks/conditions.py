@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ser_tasks.audio.decode import decode, to_int16
 from ser_tasks.audio.packed import PackedAudio, write_packed
 from ser_tasks.builds.adapt import fit_adapted
-from ser_tasks.builds.train_linear import fit_linear
+from ser_tasks.builds.train_linear import fit_baseline
 from ser_tasks.config import load_config
 from ser_tasks.evaluation.labels import among
 from ser_tasks.inference.predict import embed_packed
@@ -143,7 +143,7 @@ def train(name: str, learnt: Corpus, selecting: Corpus, labels: Sequence[str], s
         fit(model, sides[0], sides[1], labels, options, cache_folder=CACHE / "features")
     else:
         model = build_model(ModelSpec("baseline", {}, list(labels)), seed=seed)
-        fit_linear(model, [embed_packed(model, learnt.audio, side.clips).astype(np.float64) for side in sides], targets)
+        fit_baseline(model, learnt.audio, [side.clips for side in sides], targets, seed)
     embeddings = [embed_packed(model, learnt.audio, side.clips) for side in sides]
     head = fit_adapted(embeddings, targets, (learnt.speakers, selecting.speakers), len(labels))
     return model.eval(), head
