@@ -87,7 +87,7 @@ def fit_probe(
         The model's embeddings of the clips of train and of dev, float64 [clips, features] each.
     """
     embeddings = [embed_packed(model, audio, side).astype(np.float64) for side in clips]
-    _fit(model, embeddings, targets, STRENGTHS)
+    fit_linear(model, embeddings, targets, STRENGTHS)
     return embeddings
 
 
@@ -104,12 +104,12 @@ def fit_baseline(
             for side in clips
         ]
     everything = [values.reshape(-1, values.shape[2]) for values in found]
-    _fit(model, everything, [target.repeat(1 + COPIES) for target in targets], BASELINE_STRENGTHS)
+    fit_linear(model, everything, [target.repeat(1 + COPIES) for target in targets], BASELINE_STRENGTHS)
     return [values[:, 0] for values in found]
 
 
-def _fit(model: Any, embeddings: Sequence[Floats], targets: Sequence[Ints], strengths: Sequence[float]) -> None:
-    """Trained on train, selected on dev."""
+def fit_linear(model: Any, embeddings: Sequence[Floats], targets: Sequence[Ints], strengths: Sequence[float]) -> None:
+    """Fit a model's linear classifier to features of train and dev clips: trained on train, selected on dev."""
     model.cpu()
     mean, scale = embeddings[0].mean(axis=0), spread(embeddings[0])
     weight, bias = np.zeros((len(model.linear.bias), len(mean))), np.zeros(len(model.linear.bias))

@@ -71,8 +71,8 @@ class _ConvolvedSpectrogram(nn.Module):
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Power: float32 [batch, samples] -> [batch, frequencies, frames], no frame reaching past the ends."""
-        parts = nn.functional.conv1d(waveforms[:, None], self.kernels, stride=self.hop)
-        return parts.square().unflatten(1, (2, -1)).sum(dim=1)
+        real, imaginary = nn.functional.conv1d(waveforms[:, None], self.kernels, stride=self.hop).chunk(2, dim=1)
+        return real.square() + imaginary.square()
 
 
 def export_model(model: nn.Module, spec: ModelSpec, out: Path, format: Format) -> Path:

@@ -3,12 +3,14 @@
 Within: folds of 4 actors of RAVDESS 1-20 (8 classes; the 4 actors before select), each test clip as it is, with its
 outer silence cut or more of it put there, louder and quieter, in noise, and through a telephone. Across: the fold's
 model on nEMO among the six classes that both have, and a model of 7 speakers of nEMO (2 select) on RAVDESS 1-20.
-Recipes are chosen here, never on actors 21-24. `--model cnn|baseline`, `--folds 0,1,2,3,4`; every run is written to
+Recipes are chosen here, never on actors 21-24. `--model cnn|baseline|probe`, `--folds 0,1,2,3,4`; a probe is frozen and
+needs `--encoder FOLDER`, and `--front_end whole` lets it hear silence and level. Every run is written to
 conditions_log.jsonl.
 """
 
 import argparse
 import csv
+import hashlib
 import statistics
 import sys
 import time
@@ -24,11 +26,11 @@ from numpy.typing import NDArray
 
 from ser_tasks.audio.decode import decode, to_int16
 from ser_tasks.audio.packed import PackedAudio, write_packed
+from ser_tasks.audio.voice import FrontEnd
 from ser_tasks.builds.adapt import fit_adapted
-from ser_tasks.builds.train_linear import fit_baseline
+from ser_tasks.builds.train_linear import STRENGTHS, fit_baseline, fit_linear
 from ser_tasks.config import load_config
 from ser_tasks.evaluation.labels import among
-from ser_tasks.inference.predict import embed_packed
 from ser_tasks.models.adapted import standardised
 from ser_tasks.models.files import ModelSpec, build_model
 from ser_tasks.training.batches import prediction_batches
@@ -132,8 +134,51 @@ def applied(function: Callable[..., torch.Tensor], waves: Sequence[Wave]) -> NDA
     return np.array([found[i] for i in range(len(waves))])
 
 
-def train(name: str, learnt: Corpus, selecting: Corpus, labels: Sequence[str], seed: int) -> tuple[Any, Any]:
+class FrozenProbe:
+    """A probe whose frozen encoder is asked once for each clip, whichever folds it is in."""
+
+    def __init__(self, encoder: Path, front_end: FrontEnd) -> None:
+        self.encoder, self.front_end = encoder, front_end
+        self.known: dict[bytes, NDArray[np.float64]] = {}
+        self.model = self.new(["any"])
+
+    def new(self, labels: Sequence[str]) -> Any:
+        """A probe without a classifier yet."""
+        model: Any = build_model(ModelSpec("probe", {}, list(labels)), self.encoder)
+        model.encoder.hear(self.front_end)
+        return model.eval()
+
+    def embeddings(self, waves: Sequence[Wave]) -> NDArray[np.float64]:
+        """Of clips, in their order."""
+        keys = [hashlib.blake2b(wave.tobytes()).digest() for wave in waves]
+        missing = [i for i, key in enumerate(keys) if key not in self.known]
+        if missing:
+            found = applied(self.model.embed, [waves[i] for i in missing])
+            self.known |= {keys[i]: values for i, values in zip(missing, found, strict=True)}
+        return np.stack([self.known[key] for key in keys])
+
+
+class Trained:
     """A model and its head for adapted embeddings."""
+
+    def __init__(self, model: Any, head: Any, probe: FrozenProbe | None = None) -> None:
+        self.model, self.head, self.probe = model, head, probe
+
+    def embeddings(self, waves: Sequence[Wave]) -> NDArray[np.float64]:
+        """Of clips, in their order."""
+        return self.probe.embeddings(waves) if self.probe else applied(self.model.embed, waves)
+
+    @torch.inference_mode()
+    def logits(self, waves: Sequence[Wave]) -> NDArray[np.float64]:
+        """Of clips, in their order."""
+        if self.probe:
+            found: Any = self.model.linear(torch.from_numpy(self.embeddings(waves)).float())
+            return np.asarray(found.double())
+        return applied(self.model, waves)
+
+
+def train(name: str | FrozenProbe, learnt: Corpus, selecting: Corpus, labels: Sequence[str], seed: int) -> Trained:
+    """Train on clips of a corpus, selected on others of it."""
     sides = [side.examples(labels) for side in (learnt, selecting)]
     targets = [side.targets.numpy() for side in sides]
     if name == "cnn":
@@ -141,15 +186,20 @@ def train(name: str, learnt: Corpus, selecting: Corpus, labels: Sequence[str], s
         model: Any = build_model(ModelSpec("cnn", recipe.options.model_dump(mode="json"), list(labels)), seed=seed)
         options = FitOptions(**recipe.fit.model_dump(mode="json"), seed=seed)
         fit(model, sides[0], sides[1], labels, options, cache_folder=CACHE / "features")
+    elif isinstance(name, FrozenProbe):
+        model = name.new(labels)
+        embedded = [name.embeddings(side.waves()) for side in (learnt, selecting)]
+        fit_linear(model, embedded, targets, STRENGTHS)
     else:
         model = build_model(ModelSpec("baseline", {}, list(labels)), seed=seed)
         fit_baseline(model, learnt.audio, [side.clips for side in sides], targets, seed)
-    embeddings = [embed_packed(model, learnt.audio, side.clips) for side in sides]
-    head = fit_adapted(embeddings, targets, (learnt.speakers, selecting.speakers), len(labels))
-    return model.eval(), head
+    trained = Trained(model.eval(), None, name if isinstance(name, FrozenProbe) else None)
+    embeddings = [trained.embeddings(side.waves()) for side in (learnt, selecting)]
+    trained.head = fit_adapted(embeddings, targets, (learnt.speakers, selecting.speakers), len(labels))
+    return trained
 
 
-def across(model: Any, head: Any, labels: Sequence[str], tested: Corpus) -> dict[str, float]:
+def across(trained: Trained, labels: Sequence[str], tested: Corpus) -> dict[str, float]:
     """UAR on another corpus among the shared labels: plain, and adapted by speaker and by corpus."""
     waves, targets = tested.waves(), tested.targets(SHARED)
 
@@ -157,49 +207,52 @@ def across(model: Any, head: Any, labels: Sequence[str], tested: Corpus) -> dict
         chosen = among(probabilities, labels, SHARED).argmax(axis=1)
         return uar(targets, chosen), chosen
 
-    logits = applied(model, waves)
+    logits = trained.logits(waves)
     plain, chosen = score(np.asarray(torch.from_numpy(logits).softmax(dim=1)))
     found = {"plain": plain, "most frequent answer": float(np.bincount(chosen).max() / len(chosen))}
-    embeddings = applied(model.embed, waves)
+    embeddings = trained.embeddings(waves)
     for way, groups in (("speaker", tested.speakers), ("corpus", [""] * len(waves))):
-        found[f"adapted by {way}"] = score(head.probabilities(standardised(embeddings, groups)))[0]
+        found[f"adapted by {way}"] = score(trained.head.probabilities(standardised(embeddings, groups)))[0]
     return found
 
 
-def fold(name: str, k: int, acted: Corpus, other: Corpus) -> dict[str, float]:
+def fold(name: str | FrozenProbe, k: int, acted: Corpus, other: Corpus) -> dict[str, float]:
     """All figures of one fold."""
     sets = [{f"{actor:02d}" for actor in range(1 + 4 * i, 5 + 4 * i)} for i in range(5)]
     test, dev = sets[k], sets[k - 1]
     parts = [acted.of(who, LABELS) for who in (set().union(*sets) - test - dev, dev, test)]
-    model, head = train(name, parts[0], parts[1], LABELS, k)
+    trained = train(name, parts[0], parts[1], LABELS, k)
     draw, found, clean = np.random.default_rng(k), {}, np.array([])
     waves, targets = parts[2].waves(), parts[2].targets(LABELS)
     for what, change in changes(draw).items():
-        chosen = applied(model, [change(wave) for wave in waves]).argmax(axis=1)
+        chosen = trained.logits([change(wave) for wave in waves]).argmax(axis=1)
         found[what] = uar(targets, chosen)
         if what == "clean":
             clean = chosen
         else:
             found[f"{what}: same label"] = float((chosen == clean).mean())
-    found |= {f"RAVDESS to nEMO, {way}": value for way, value in across(model, head, LABELS, other).items()}
+    found |= {f"RAVDESS to nEMO, {way}": value for way, value in across(trained, LABELS, other).items()}
     people = sorted(set(other.speakers))
     dev = {people[2 * k % 9], people[(2 * k + 1) % 9]}
-    model, head = train(name, other.of(set(people) - dev, SHARED), other.of(dev, SHARED), SHARED, k)
+    trained = train(name, other.of(set(people) - dev, SHARED), other.of(dev, SHARED), SHARED, k)
     tested = acted.of(set(acted.speakers), SHARED)
-    return found | {f"nEMO to RAVDESS, {way}": value for way, value in across(model, head, SHARED, tested).items()}
+    return found | {f"nEMO to RAVDESS, {way}": value for way, value in across(trained, SHARED, tested).items()}
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", choices=["cnn", "baseline"], default="cnn")
+    parser.add_argument("--model", choices=["cnn", "baseline", "probe"], default="cnn")
+    parser.add_argument("--encoder", type=Path)
+    parser.add_argument("--front_end", choices=["speech", "whole"], default="speech")
     parser.add_argument("--folds", default="0,1,2,3,4")
     given = parser.parse_args()
     torch.manual_seed(0)
     commit, begin, acted, other = commit_of(LOG), time.perf_counter(), ravdess(), nemo()
+    model = FrozenProbe(given.encoder, given.front_end) if given.model == "probe" else given.model
     rows: list[Mapping[str, float]] = []
     for k in map(int, given.folds.split(",")):
-        rows.append(fold(given.model, k, acted, other))
+        rows.append(fold(model, k, acted, other))
         line = ", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items())
         print(f"fold {k}, {time.perf_counter() - begin:.0f} s: {line}", file=sys.stderr, flush=True)
     figures: dict[str, float] = {"folds": len(rows)}
@@ -208,7 +261,13 @@ def main() -> int:
         figures |= {name: statistics.mean(values)}
         if len(rows) > 1:
             figures[f"{name}, sd"] = statistics.stdev(values)
-    entry = {"model": given.model, "folds": given.folds, **{name: round(value, 4) for name, value in figures.items()}}
+    heard = {} if given.model != "probe" else {"encoder": given.encoder.name, "front_end": given.front_end}
+    entry = {
+        "model": given.model,
+        **heard,
+        "folds": given.folds,
+        **{name: round(value, 4) for name, value in figures.items()},
+    }
     log_of_uses(LOG, commit, entry)
     return finish("conditions", figures, {}, {})
 
