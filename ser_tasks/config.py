@@ -69,12 +69,27 @@ class TestSet(Strict):
 class EmotionTask(Strict):
     train_corpus: Name
     labels: Annotated[list[Emotion], Field(min_length=2)]
+    label_map: dict[Emotion, Emotion] = Field(
+        default={},
+        description="of the training corpus, e.g. {excited: happy} for the four classes of IEMOCAP; votes follow it",
+    )
     across: list[TestSet] = Field(default=[], description="other corpora to test on, never trained on")
     normalise: list[Literal["speaker", "corpus"]] = Field(
         default=["speaker", "corpus"],
         description="results adapted without labels that stand beside the plain ones: each clip's embedding is "
         "standardised by the unlabelled clips of its speaker, or of the corpus that is tested",
     )
+
+    @model_validator(mode="after")
+    def _maps_to_labels(self) -> Self:
+        for emotion, label in self.label_map.items():
+            if label not in self.labels:
+                raise ValueError(f"label_map: {emotion} counts as {label}, which is not among labels")
+            if emotion in self.labels:
+                raise ValueError(
+                    f"label_map: {emotion} counts as {label}, and is among labels itself: take it out of one"
+                )
+        return self
 
 
 class Split(Strict):
