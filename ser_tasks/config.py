@@ -199,6 +199,10 @@ SPEECH: Literal["speech"] = "speech"
 """What networks hear unless they are told otherwise."""
 
 
+MOST_MELS = 148
+"""Mel bins of which each holds a frequency of a window of 25 ms at 16 kHz, 40 Hz apart (see audio.logmel.mel_power)."""
+
+
 class CnnNetwork(Strict):
     """Size and augmentation of the CNN. Fields as in ser_tasks.models.cnn.CnnOptions; 0 switches a change off.
 
@@ -206,7 +210,7 @@ class CnnNetwork(Strict):
     """
 
     front_end: FrontEnd = SPEECH
-    n_mels: Annotated[int, Field(ge=32, le=256)] = 64
+    n_mels: Annotated[int, Field(ge=32)] = 64
     channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 64, 128, 256)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     time_masks: NonNegativeInt = Field(default=2, description="SpecAugment (Park et al. 2019)")
@@ -242,6 +246,11 @@ class CnnNetwork(Strict):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} is {[low, high]}: the lower comes first")
+        if self.n_mels > MOST_MELS:
+            raise ValueError(
+                f"n_mels is {self.n_mels}: with windows of 25 ms more than {MOST_MELS} mel bins leave some that "
+                f"hold no frequency and are always the same: set it to {MOST_MELS} or less"
+            )
         if self.bin_mask_width > self.n_mels or self.bin_shift >= self.n_mels:
             raise ValueError(f"bin_mask_width and bin_shift must be below n_mels, {self.n_mels}")
         return self
