@@ -18,7 +18,7 @@ def mapped(manifest: pd.DataFrame, label_map: Mapping[str, str]) -> pd.DataFrame
     """A manifest whose emotions count as the labels that a study maps them to, the raters' votes too."""
     if not label_map:
         return manifest
-    emotion = manifest["emotion"].map(dict(label_map)).fillna(manifest["emotion"])
+    emotion: list[Any] = [label_map.get(each, each) for each in manifest["emotion"]]
     votes: list[Any] = [mapped_votes(each, label_map) for each in manifest["votes"]]
     return manifest.assign(emotion=pd.array(emotion, "str"), votes=pd.array(votes, "str"))
 
