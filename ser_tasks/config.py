@@ -300,6 +300,12 @@ class Wav2Vec2Network(Strict):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="each layer learns at this many times the rate of the one above"
     )
+    time_mask: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="share of frames silenced in spans before the transformer, in training (SpecAugment)"
+    )
+    layer_drop: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="share of steps in which a transformer layer is passed over, in training"
+    )
     gradient_checkpointing: bool = Field(default=False, description="less memory, more time")
 
     @model_validator(mode="after")
