@@ -93,21 +93,28 @@ def _trained_on(folder: Path) -> tuple[str, Any]:
     return read_json(scanned / "summary.json")["corpus"], read_manifest(scanned / "manifest.parquet")
 
 
-def _study(config: str | None, reader: str, description: Mapping[str, Any], manifest: Any) -> StudyConfig:
+def _study(
+    config: str | None, reader: str, description: Mapping[str, Any], manifest: Any, label_map: Mapping[str, str]
+) -> StudyConfig:
     """The named configuration, or one made for a single corpus: its emotions with enough clips, speakers by hash."""
     if config is not None:
+        if label_map:
+            raise BadInput(
+                f"--map: --config {config} has the map of its training corpus in emotion.label_map: set it there"
+            )
         study = load_config(config)
         named = study.corpora[study.emotion.train_corpus].reader
         if named != reader:
             raise BadInput(f"--config {config} trains on a corpus read as {named}, but this one is read as {reader}")
         return study
-    name, counts = description["name"], manifest["emotion"].value_counts()
+    name, emotions = description["name"], manifest["emotion"]
+    counts = emotions.map(dict(label_map)).fillna(emotions).value_counts()
     labels = sorted(emotion for emotion, n in counts.items() if n >= 10 and emotion != "other")
     tree = {
         "name": name,
         "title": description["title"],
         "corpora": {name: {"reader": reader}},
-        "emotion": {"train_corpus": name, "labels": labels},
+        "emotion": {"train_corpus": name, "labels": labels, "label_map": dict(label_map)},
         "split": {"shares": {"train": 0.6, "dev": 0.2, "test": 0.2}},
     }
     return parse_config(tree, f"made for {reader}")
@@ -170,6 +177,10 @@ def split(
             "reader. `none` leaves out those of the configuration."
         ),
     ] = None,
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="EMOTION=LABEL, without a configuration: what an emotion counts as: excited=happy."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Validate a corpus and split it by speaker into train, dev and test; fails on leakage.
@@ -184,7 +195,8 @@ def split(
     root, reader, description = described(reader, source_dir)
     with err.status(f"reading {source_dir} as {description['name']} ..."):
         scanned = scan_folder(root, description["name"], description, checksums)
-    study = _study(config, reader, description, read_manifest(scanned / "manifest.parquet"))
+    mapped = cli_models.given_label_map(label_map or [])
+    study = _study(config, reader, description, read_manifest(scanned / "manifest.parquet"), mapped)
     study, folders = _tested_across(study, config, across or [])
     others = {
         name: described(study.corpora[name].reader, folder, f"--across {name}=") for name, folder in folders.items()

@@ -26,7 +26,8 @@ def export_tasks(
     count: Annotated[int, typer.Option(min=1, help="How many clips at most.")] = 100,
     corpus: Annotated[str | None, typer.Option(help="Of this corpus only; else of every corpus of the study.")] = None,
     evaluation: Annotated[
-        bool, typer.Option("--evaluation", help="Also speakers who decide and test; their ratings train nothing.")
+        bool,
+        typer.Option("--evaluation", help="Also speakers who select, decide and test; their ratings train nothing."),
     ] = False,
     hours: Annotated[int, typer.Option(min=1, max=168, help="How long the audio addresses hold.")] = 168,
     endpoint: Annotated[

@@ -200,7 +200,7 @@ def test(
                 markup=False, soft_wrap=True,
             )  # fmt: skip
     else:
-        mapped = _label_map(label_map or [])
+        mapped = given_label_map(label_map or [])
         with err.status(f"testing on {source_dir} ..."):
             found = [measure_on_corpus(str(source_dir), reader, mapped, ckpt_dir, include_seen)]
     if as_json:
@@ -212,7 +212,7 @@ def test(
         _print_tested(each)
 
 
-def _label_map(given: Sequence[str]) -> dict[str, str]:
+def given_label_map(given: Sequence[str]) -> dict[str, str]:
     """EMOTION=LABEL, once for each emotion. Raises BadInput for anything else."""
     found: dict[str, str] = {}
     for pair in given:

@@ -69,12 +69,27 @@ class TestSet(Strict):
 class EmotionTask(Strict):
     train_corpus: Name
     labels: Annotated[list[Emotion], Field(min_length=2)]
+    label_map: dict[Emotion, Emotion] = Field(
+        default={},
+        description="of the training corpus, e.g. {excited: happy} for the four classes of IEMOCAP; votes follow it",
+    )
     across: list[TestSet] = Field(default=[], description="other corpora to test on, never trained on")
     normalise: list[Literal["speaker", "corpus"]] = Field(
         default=["speaker", "corpus"],
         description="results adapted without labels that stand beside the plain ones: each clip's embedding is "
         "standardised by the unlabelled clips of its speaker, or of the corpus that is tested",
     )
+
+    @model_validator(mode="after")
+    def _maps_to_labels(self) -> Self:
+        for emotion, label in self.label_map.items():
+            if label not in self.labels:
+                raise ValueError(f"label_map: {emotion} counts as {label}, which is not among labels")
+            if emotion in self.labels:
+                raise ValueError(
+                    f"label_map: {emotion} counts as {label}, and is among labels itself: take it out of one"
+                )
+        return self
 
 
 class Split(Strict):
@@ -184,6 +199,10 @@ SPEECH: Literal["speech"] = "speech"
 """What networks hear unless they are told otherwise."""
 
 
+MOST_MELS = 148
+"""Mel bins of which each holds a frequency of a window of 25 ms at 16 kHz, 40 Hz apart (see audio.logmel.mel_power)."""
+
+
 class CnnNetwork(Strict):
     """Size and augmentation of the CNN. Fields as in ser_tasks.models.cnn.CnnOptions; 0 switches a change off.
 
@@ -191,7 +210,7 @@ class CnnNetwork(Strict):
     """
 
     front_end: FrontEnd = SPEECH
-    n_mels: Annotated[int, Field(ge=32, le=256)] = 64
+    n_mels: Annotated[int, Field(ge=32)] = 64
     channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 64, 128, 256)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     time_masks: NonNegativeInt = Field(default=2, description="SpecAugment (Park et al. 2019)")
@@ -227,6 +246,11 @@ class CnnNetwork(Strict):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} is {[low, high]}: the lower comes first")
+        if self.n_mels > MOST_MELS:
+            raise ValueError(
+                f"n_mels is {self.n_mels}: with windows of 25 ms more than {MOST_MELS} mel bins leave some that "
+                f"hold no frequency and are always the same: set it to {MOST_MELS} or less"
+            )
         if self.bin_mask_width > self.n_mels or self.bin_shift >= self.n_mels:
             raise ValueError(f"bin_mask_width and bin_shift must be below n_mels, {self.n_mels}")
         return self
@@ -275,6 +299,12 @@ class Wav2Vec2Network(Strict):
     lora_alpha: PositiveFloat = 16.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="each layer learns at this many times the rate of the one above"
+    )
+    time_mask: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="share of frames silenced in spans before the transformer, in training (SpecAugment)"
+    )
+    layer_drop: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="share of steps in which a transformer layer is passed over, in training"
     )
     gradient_checkpointing: bool = Field(default=False, description="less memory, more time")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ser_tasks.annotations.choice import choose, uncertainty
+from ser_tasks.annotations.choice import choose, ranked, uncertainty
 from ser_tasks.annotations.intake import publish_ratings, read_ledger, read_ratings_version, read_standing
 from ser_tasks.annotations.labelstudio import EMOTION
 from ser_tasks.annotations.ledger import parted
@@ -22,8 +22,8 @@ from ser_tasks.running import run_step
 from ser_tasks.steps import STEPS
 from ser_tasks.store import Store
 
-JUDGES = ("gate", "test")
-"""Roles of clips from which nothing is learnt."""
+JUDGES = ("dev", "gate", "test")
+"""Roles of clips that shape no weights: dev selects, gate decides, test is reported."""
 
 
 def raw_listings(config: StudyConfig, store: Store, by: str) -> dict[str, str]:
@@ -56,8 +56,9 @@ def clips_to_rate(
 ) -> tuple[pd.DataFrame, int]:
     """The clips that annotators should hear first, see `choose`; and how many have no object of their own.
 
-    Speakers who decide and test in the study's newest run are left out unless `evaluation` asks for them: their ratings
-    train nothing. Before the first run nobody's role is known, and every clip counts as equally uncertain.
+    Speakers who select, decide and test in the study's newest run are left out unless `evaluation` asks for them: their
+    ratings train nothing. How unsure the model is counts among clips of the same role and corpus. Before the first run
+    nobody's role is known, and every clip counts as equally uncertain.
 
     Raises:
         BadInput: Every clip is of such a speaker.
@@ -68,13 +69,16 @@ def clips_to_rate(
     objects = {item["key"] for name in raw for item in store.list(f"raw/{name}/")}
     there = ("raw/" + clips["corpus"] + "/" + clips["path"]).isin(objects)
     run = newest_run(config, store)
-    teaches = pd.Series(True, index=clips.index) if evaluation else ~_judging(clips, run, store)
+    role = _roles(clips, run, store)
+    teaches = pd.Series(True, index=clips.index) if evaluation else ~role.isin(JUDGES)
     if len(clips) and not teaches.any():
         raise BadInput(
-            "every clip is of a speaker who decides or tests, so that a rating trains nothing: --evaluation takes them"
+            "every clip is of a speaker who selects, decides or tests, so that a rating trains nothing: --evaluation "
+            "takes them"
         )
     asked = uncertainties(run, list(chosen), store, by)
-    told = clips[there & teaches].assign(uncertainty=clips["utterance_id"].map(asked).astype("float64"))
+    unsure = ranked(clips["utterance_id"].map(asked).astype("float64"), clips["corpus"] + "/" + role)
+    told = clips[there & teaches].assign(uncertainty=unsure)
     return choose(told, read_ratings_version(store, current(store)), trait, count), int((~there).sum())
 
 
@@ -100,13 +104,12 @@ def uncertainties(run: Sequence[Mapping[str, Any]], corpora: Sequence[str], stor
     return asked[~asked.index.duplicated()]
 
 
-def _judging(clips: pd.DataFrame, run: Sequence[Mapping[str, Any]], store: Store) -> pd.Series:
-    """Whether a clip's speaker decides or tests in a run."""
+def _roles(clips: pd.DataFrame, run: Sequence[Mapping[str, Any]], store: Store) -> pd.Series:
+    """The role of each clip's speaker in a run; empty where there is none."""
     split = find(run, "split", "")
     roles = json.loads((store.cached(split) / "roles.json").read_text(encoding="utf-8")) if split else {}
-    judging = {(corpus, who) for corpus, held in roles.items() for who, role in held.items() if role in JUDGES}
     people = zip(clips["corpus"], clips["speaker_id"], strict=True)
-    return pd.Series([one in judging for one in people], index=clips.index, dtype=bool)
+    return pd.Series([roles.get(corpus, {}).get(who, "") for corpus, who in people], index=clips.index, dtype="str")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def measure_on_split(data_root: Path, study: StudyConfig, model: Path, include_s
             test_set = across.get(corpus)
             params = given | {
                 "model": "local", "corpus": corpus, "relation": "across" if test_set else "within",
-                "label_map": dict(test_set.label_map) if test_set else {},
+                "label_map": dict((test_set or study.emotion).label_map),
                 "variants": {name: dict(changed) for name, changed in test_set.variants.items()} if test_set else {},
             }  # fmt: skip
             without = {str(label): int(n) for label, n in held.items() if label not in labels}

@@ -81,6 +81,7 @@ def _no_probe(plan: Plan, about: str) -> str:
 def validate_params(config: StudyConfig, corpus: str) -> dict[str, Any]:
     """Classes are counted where they are trained; labels are mapped as the study maps them."""
     maps = {test.corpus: dict(test.label_map) for test in config.emotion.across}
+    maps[config.emotion.train_corpus] = dict(config.emotion.label_map)
     return {
         "corpus": corpus,
         "suite": load_suite("corpus", config.validation),
@@ -153,7 +154,7 @@ def _evaluate_params(plan: Plan, about: str) -> dict[str, Any]:
         "corpus": corpus,
         "relation": "within" if corpus == config.emotion.train_corpus else "across",
         "labels": config.emotion.labels,
-        "label_map": dict(across.label_map) if across else {},
+        "label_map": dict((across or config.emotion).label_map),
         "variants": {name: dict(changed) for name, changed in across.variants.items()} if across else {},
         "resamples": config.bootstrap_resamples,
         "seed": config.seed,
@@ -496,21 +497,21 @@ STEPS: dict[str, Step] = {
     ),
     "figures": Step(
         "Every figure as PNG and SVG, each with its data.",
-        4,
+        5,
         "ser_tasks.builds.figures:build",
         _figures_needs,
         _figures_params,
     ),
     "report": Step(
         "One HTML page with tables, figures and links to their data.",
-        5,
+        6,
         "ser_tasks.builds.report:build",
         needs=_report_needs,
         params=lambda plan, about: {"config": plan.config.portable(), "notes": plan.notes},
     ),
     "trait_figures": Step(
         "The figures of the trait and of its embeddings alone.",
-        1,
+        2,
         "ser_tasks.builds.figures:build",
         _trait_figures_needs,
         _figures_params,

@@ -268,6 +268,7 @@ def _log_model(training: Training) -> Any:
     from mlflow.types.schema import AnyType, ColSpec, Schema
 
     from ser_tasks.data.learnt import in_words, read_learnt
+    from ser_tasks.models.files import read_spec
 
     # One of three ways a clip; samples are of no declared type, since MLflow checks each of a typed list on its own.
     kinds = {"audio": "binary", "path": "string", "samples": AnyType(), "sample_rate": "long"}
@@ -281,7 +282,10 @@ def _log_model(training: Training) -> Any:
         code_paths=[str(SERVED.parent)],
         signature=ModelSignature(Schema(inputs), Schema(outputs)),
         input_example=_example(),
-        metadata={"learnt_from": in_words(read_learnt(training.folder))},
+        metadata={
+            "learnt_from": in_words(read_learnt(training.folder)),
+            "probabilities": read_spec(training.folder).calibration,
+        },
         pip_requirements=served_requirements(),
     )
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ser_tasks.config import EncoderShape, Fit, configs_folder, load_config
+from ser_tasks.audio.logmel import LogMelOptions, mel_power
+from ser_tasks.config import MOST_MELS, EncoderShape, Fit, configs_folder, load_config
 from ser_tasks.errors import BadInput
 from ser_tasks.models import encoders
 from ser_tasks.plan import Plan
@@ -69,3 +70,18 @@ def test_local_folders_are_no_part_of_what_a_study_is() -> None:
     other = load_config("demo", {"corpora.demo_crema_d.folder": "/there"})
     assert one != other
     assert one.portable() == other.portable()
+
+
+def test_more_mel_bins_than_a_window_tells_apart_are_refused_with_the_number_that_it_does() -> None:
+    assert load_config("demo", {"cnn.options.n_mels": MOST_MELS}).cnn.options.n_mels == MOST_MELS
+    with pytest.raises(BadInput, match=f"n_mels is 256: .*set it to {MOST_MELS} or less"):
+        load_config("demo", {"cnn.options.n_mels": 256})
+
+
+@pytest.mark.filterwarnings("ignore")  # torchaudio tells of empty filters too
+def test_of_so_many_mel_bins_each_holds_a_frequency_and_of_one_more_one_holds_none() -> None:
+    empty = [
+        int((mel_power(LogMelOptions(n_mels=n)).mel_scale.fb.amax(dim=0) == 0).sum())
+        for n in (MOST_MELS, MOST_MELS + 1)
+    ]
+    assert empty[0] == 0 < empty[1]

@@ -9,13 +9,14 @@ from ser_tasks.annotations.labelstudio import EMOTION
 def choose(clips: pd.DataFrame, ratings: pd.DataFrame, trait: str, count: int) -> pd.DataFrame:
     """Choose clips one after the other by the sum of three scores from 0 to 1.
 
-    `uncertain`: the model's entropy, relative to the largest possible; .5 where no model was asked. `disagreed`: the
+    `uncertain`: how unsure the model is beside other clips of the same role (see `ranked`); .5 where no model was
+    asked. `disagreed`: the
     larger of two, each relative to the largest possible and 0 with one rating: spread of the trait's ratings, entropy
     of the votes for an emotion. `uncovered`: 1 / (1 + clips of the same speaker that are rated or already chosen), so
     that no speaker takes every place.
 
     Args:
-        clips: utterance_id, speaker_id, uncertainty (0 to 1, or NaN).
+        clips: utterance_id, speaker_id, uncertainty (0 to 1, or NaN; from `ranked`).
         ratings: Current ratings.
         trait: The trait to be rated.
         count: How many clips at most.
@@ -63,3 +64,18 @@ def uncertainty(predictions: pd.DataFrame) -> pd.Series:
     p = predictions.filter(regex="^p_").to_numpy(float).clip(1e-12, 1.0)
     entropy = -(p * np.log(p)).sum(axis=1) / np.log(p.shape[1])
     return pd.Series(entropy, index=predictions["utterance_id"].to_numpy())
+
+
+def ranked(uncertain: pd.Series, role: pd.Series) -> pd.Series:
+    """Rank of each clip's uncertainty among the clips of its role, from 0 to 1; NaN where no model was asked.
+
+    A model is surer of clips that it was trained on than of others, for that reason alone: put side by side, clips of
+    other roles would seem to teach more.
+
+    Args:
+        uncertain: Of each clip.
+        role: Of each clip in the training of that model; any text for those that have none.
+    """
+    places = uncertain.groupby(role).rank() - 1
+    known = uncertain.groupby(role).transform("count")
+    return (places / (known - 1)).where(known > 1, uncertain * 0 + 0.5)

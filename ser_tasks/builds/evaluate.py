@@ -14,7 +14,7 @@ from ser_tasks.builds.predictions import Predicted, Stored, counts, of_role, pre
 from ser_tasks.data.conditions import compared, conditions, read_conditions, side_by_side
 from ser_tasks.data.learnt import LEARNT, SEEN_NOTE, SEEN_ROLE, about_seen
 from ser_tasks.data.manifest import read_manifest
-from ser_tasks.data.votes import HEARD, kind_of_raters, vote_counts
+from ser_tasks.data.votes import HEARD, kind_of_raters, mapped_votes, vote_counts
 from ser_tasks.evaluation.across import arousal_collapse, domain_shift, prior_shift
 from ser_tasks.evaluation.answers import collapse, in_words, never_answered
 from ser_tasks.evaluation.calibration import calibration
@@ -56,7 +56,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     spec = json.loads((inputs["model"] / "model.json").read_text())
     protocol = json.loads((inputs["predictions"] / "protocol.json").read_text())
     manifest = read_manifest(inputs["manifest"] / "manifest.parquet") if "manifest" in inputs else None
-    clips = None if manifest is None else manifest.set_index("utterance_id").loc[test.utterance_id]
+    clips = None if manifest is None else manifest.set_index("utterance_id", drop=False).loc[test.utterance_id]
     across = params["relation"] == "across"
     passed_over = set(asked["utterance_id"]) - set(test.utterance_id)
     mapped = None if manifest is None else manifest[~manifest["utterance_id"].isin(passed_over)]
@@ -68,13 +68,18 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         "corpus": params["corpus"],
         "relation": params["relation"],
         "label_map": params["label_map"],
-        "mapping": mapping(mapped, test.utterance_id, params["label_map"]) if across else "",
+        "mapping": mapping(mapped if across else clips, test.utterance_id, params["label_map"])
+        if across or params["label_map"]
+        else "",
         "role": SEEN_ROLE if known["included"] else "test",
         "seen": known,
         **found,
         "chance": "the most that a guess without hearing the clip can have: 1 / classes with clips",
         "calibration": _calibration(inputs["model"], test, drawn),
-        "people": None if clips is None else _people(clips, test, labels, drawn, protocol.get("labels", "intended")),
+        "people": None if clips is None else _people(
+            [mapped_votes(each, params["label_map"]) for each in clips["votes"]], test, labels, drawn,
+            protocol.get("labels", "intended"),
+        ),
         "slices": [] if clips is None else slice_results(
             test.target, test.chosen, test.speaker,
             {str(name): list(values) for name, values in slice_columns(clips).items()}, len(labels), *drawn,
@@ -170,19 +175,19 @@ def _calibration(model: Path, test: Predicted, drawn: tuple[int, int]) -> dict[s
 
 
 def _people(
-    clips: pd.DataFrame, test: Predicted, labels: Sequence[str], drawn: tuple[int, int], policy: str
+    raters: Sequence[str | None], test: Predicted, labels: Sequence[str], drawn: tuple[int, int], policy: str
 ) -> dict[str, Any] | None:
     """Agreement with raters, on clips with enough votes; None where a corpus has none.
 
     With a policy of labels other than `intended` the target is the raters' own majority: their UAR would be circular.
     """
-    votes = np.array([vote_counts(each, labels) for each in clips["votes"]])
+    votes = np.array([vote_counts(each, labels) for each in raters])
     enough = votes.sum(axis=1) >= FEWEST_VOTES
     if not enough.any():
         return None
     speaker = [name for name, kept in zip(test.speaker, enough, strict=True) if kept]
     found = against_people(test.probabilities[enough], votes[enough], test.target[enough], speaker, *drawn)
-    kinds = {kind_of_raters(each) for each in clips["votes"][enough]}
+    kinds = {kind_of_raters(each) for each, kept in zip(raters, enough, strict=True) if kept}
     found["raters"] = " and ".join(RATERS[kind] for kind in HEARD if kind in kinds)
     return found if policy == "intended" else found | {"human_uar": None}
 

@@ -27,7 +27,7 @@ from ser_tasks.data.split import (
     roles_of_speakers,
     wanted_roles,
 )
-from ser_tasks.data.targets import perceived
+from ser_tasks.data.targets import mapped, perceived
 from ser_tasks.errors import BadInput
 
 TABLES = {"fit": ("train", "dev"), "gate": ("gate",), "test": ("test",)}
@@ -37,7 +37,8 @@ SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
     """Inputs: scan/<corpus>, pack/<corpus> (optional), annotations (optional).
 
-    Params: train_corpus, labels, across, split, roster, policy (of labels).
+    Params: train_corpus, labels, label_map (of the training corpus; optional), across, split, roster, policy (of
+    labels).
 
     Raises:
         BadInput: The policy does not fit the corpus, a role lacks a class, or the audit finds a leak.
@@ -46,9 +47,14 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     maps = {test["corpus"]: test["label_map"] for test in params["across"]}
     corpora = list(dict.fromkeys([train_corpus, *maps]))
     rated = pd.read_parquet(inputs["annotations"] / "ratings.parquet") if "annotations" in inputs else None
+    manifests = {corpus: read_manifest(inputs[f"scan/{corpus}"] / "manifest.parquet") for corpus in corpora}
+    # before a majority is taken: two votes for happy and two for excited are four for happy
+    label_map = params.get("label_map", {})
+    merged = manifests[train_corpus]["emotion"].value_counts()
+    manifests[train_corpus] = mapped(manifests[train_corpus], label_map)
     manifests = {
-        corpus: perceived(read_manifest(inputs[f"scan/{corpus}"] / "manifest.parquet"), rated, params["policy"])
-        for corpus in corpora
+        corpus: perceived(manifest, rated, params["policy"], label_map if corpus == train_corpus else None)
+        for corpus, manifest in manifests.items()
     }
     roles = assign_roles(manifests[train_corpus], train_corpus, how, roster)
     split, left_out = make_split(manifests, train_corpus, params["labels"], maps, roles)
@@ -56,6 +62,8 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     proposed = proposed_roster(manifests[train_corpus], train_corpus, how, roster, wanted)
     refuse_empty_roles(split, corpora, params["labels"], wanted, proposed)
     said = protocol(how, train_corpus, roster, split)
+    for emotion, label in label_map.items():
+        said["description"] += f"; {emotion} counts as {label} ({merged.get(emotion, 0)} clips)"
     said |= {"labels": params["policy"], "evaluation": _evaluation(split)}
     audit = audit_split(split, _fingerprints(inputs, corpora), said["speaker_dependent"])
     if leaks := audit["leaks"]:

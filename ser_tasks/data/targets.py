@@ -2,15 +2,30 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
+
+from ser_tasks.data.votes import mapped_votes
 
 HEARD = ("voice", "evaluators", "audio_visual")
 """Whose votes count, the first that a clip has: raters who only heard it come before those who saw it too."""
 NO_MAJORITY = "(no majority)"
 
 
-def perceived(manifest: pd.DataFrame, ratings: pd.DataFrame | None, policy: str) -> pd.DataFrame:
+def mapped(manifest: pd.DataFrame, label_map: Mapping[str, str]) -> pd.DataFrame:
+    """A manifest whose emotions count as the labels that a study maps them to, the raters' votes too."""
+    if not label_map:
+        return manifest
+    emotion: list[Any] = [label_map.get(each, each) for each in manifest["emotion"]]
+    votes: list[Any] = [mapped_votes(each, label_map) for each in manifest["votes"]]
+    return manifest.assign(emotion=pd.array(emotion, "str"), votes=pd.array(votes, "str"))
+
+
+def perceived(
+    manifest: pd.DataFrame, ratings: pd.DataFrame | None, policy: str, label_map: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """A manifest whose emotions follow a policy.
 
     Args:
@@ -19,6 +34,7 @@ def perceived(manifest: pd.DataFrame, ratings: pd.DataFrame | None, policy: str)
         policy: `intended`: the corpus's own emotion. `majority` and `votes`: what most raters heard, the corpus's and
             the dropped votes together; on a tie the corpus's own emotion if it is among the winners, else
             `NO_MAJORITY`. Clips without votes keep their emotion.
+        label_map: Already applied to the manifest (see `mapped`), and here to the dropped ratings.
 
     Returns:
         The manifest with `emotion`, and `votes` where dropped votes are counted in.
@@ -29,7 +45,7 @@ def perceived(manifest: pd.DataFrame, ratings: pd.DataFrame | None, policy: str)
     if ratings is not None:
         emotions = ratings[ratings["trait"] == "emotion"]
         for utterance, label in zip(emotions["utterance_id"], emotions["label"], strict=True):
-            dropped.setdefault(utterance, Counter())[label] += 1
+            dropped.setdefault(utterance, Counter())[(label_map or {}).get(label, label)] += 1
     votes, heard = [], []
     for utterance, own, text in zip(manifest["utterance_id"], manifest["emotion"], manifest["votes"], strict=True):
         tally = json.loads(text) if isinstance(text, str) else {}

@@ -1,6 +1,7 @@
 """A pretrained speech encoder, fine-tuned for classification."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,8 @@ from ser_tasks.errors import BadInput
 from ser_tasks.models.encoder import Encoder
 from ser_tasks.models.low_rank import add_low_rank
 from ser_tasks.models.pooling import AttentiveStatistics, masked_mean, masked_mean_std
+
+_SPAN = 10  # frames of 20 ms, as wav2vec2's own masks
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Wav2Vec2Options:
             trained; 0: none.
         lora_alpha: The additions are scaled by lora_alpha / lora_rank.
         layer_decay: Each layer learns at this many times the rate of the layer above it; 1: all alike.
+        time_mask: Share of a clip's frames that are silenced in spans of 10 before they enter the transformer, while it
+            is trained (SpecAugment, Park et al. 2019, as wav2vec2 was fine-tuned: Baevski et al. 2020, section 4.3);
+            0: none, as encoders' own configurations are not heeded.
+        layer_drop: Share of steps in which a layer passes on what it gets, while it is trained (Fan et al. 2019,
+            arXiv:1909.11556); 0: none, whatever the encoder's own configuration says.
         gradient_checkpointing: Compute layers' activations twice instead of keeping them: less memory, more time.
         tone: A second head with one output, for the mean rating of a social tone.
     """
@@ -44,6 +52,8 @@ class Wav2Vec2Options:
     lora_rank: int = 0
     lora_alpha: float = 16.0
     layer_decay: float = 1.0
+    time_mask: float = 0.0
+    layer_drop: float = 0.0
     gradient_checkpointing: bool = False
     tone: bool = False
 
@@ -65,6 +75,8 @@ class Wav2Vec2Classifier(nn.Module):
         self.classifier = nn.Linear(pooled, n_classes)
         self.tone_head = nn.Linear(pooled, 1) if options.tone else None
         self._choose_what_is_trained()
+        for stage in encoder.stages()[2:] if options.layer_drop else []:
+            stage[0].register_forward_hook(partial(_passed_over, options.layer_drop))
         if options.gradient_checkpointing:
             encoder.model.activation_checkpointing_enable({"use_reentrant": False})
 
@@ -149,15 +161,42 @@ class Wav2Vec2Classifier(nn.Module):
         return pooled
 
     def _frames(self, features: Tensor, counts: Tensor) -> Tensor:
+        if self.training and self.options.time_mask:
+            features = _time_masked(features, self.options.time_mask)
         states = self.encoder.states(features, counts)
         if self.layer_weights is None:
             return states[-1]
         return torch.einsum("l,lbfd->bfd", self.layer_weights.softmax(dim=0), torch.stack(states).float())
 
 
+def _time_masked(features: Tensor, share: float) -> Tensor:
+    """Features [batch, frames, channels] of which about this share of the frames, in spans of `_SPAN`, is 0.
+
+    Spans begin anywhere and may lie over each other, so that a little less is masked than asked for where that is much.
+    """
+    begins = (torch.rand(features.shape[:2], device=features.device) < share / _SPAN).float()
+    covered = nn.functional.max_pool1d(nn.functional.pad(begins[:, None], (_SPAN - 1, 0)), _SPAN, 1)[:, 0]
+    return features * (covered == 0)[:, :, None]
+
+
+def _passed_over(share: float, layer: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
+    """What a layer gave, or in this share of steps what it got.
+
+    Its weights take part with a gradient of 0: processes that train together wait for every weight's.
+    """
+    if not layer.training or float(torch.rand(())) >= share:
+        return None
+    if isinstance(output, tuple):
+        return (given[0] + 0 * output[0], *output[1:])
+    return given[0] + 0 * output
+
+
 def _check(options: Wav2Vec2Options, encoder: Encoder) -> None:
     if not 0 <= options.freeze_layers <= encoder.layers:
         raise BadInput(f"wav2vec2: freeze_layers is {options.freeze_layers}: the encoder has {encoder.layers} layers")
+    for share in ("time_mask", "layer_drop"):
+        if not 0 <= getattr(options, share) < 1:
+            raise BadInput(f"wav2vec2: {share} is {getattr(options, share)}: it lies in [0, 1)")
     if options.lora_rank and options.freeze_layers:
         raise BadInput("wav2vec2: lora_rank keeps all layers as they are: set freeze_layers to 0")
     for name, known in (("layers", ("last", "weighted")), ("pooling", ("mean", "attentive"))):

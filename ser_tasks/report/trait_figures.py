@@ -255,7 +255,8 @@ def effects_picture(effects: pd.DataFrame, metrics: Mapping[str, Any], scene: Sc
     return _picture(
         "trait-effects", title,
         "High minus low, differences between speakers left out; bars: 95 %, speakers resampled. Coloured: "
-        "the bar leaves 0 out, and q below .05 (labels shuffled within speakers, Benjamini and Hochberg).",
+        "the bar leaves 0 out, and q below .05 (labels shuffled within speakers, Benjamini and Hochberg). "
+        "The measures are this project's own: not to be compared with norms that were measured with Praat.",
         f"Measures that differ (Cohen's d): {', '.join(named) or 'none'}.", figure,
         effects, metrics, scene,
     )  # fmt: skip

@@ -12,6 +12,10 @@ from ser_tasks.training.options import FitOptions
 Mix = list[tuple[float, Tensor]]
 """Shares, which add up to 1, and for each the row whose target has that share, for every clip: int64 [clips]."""
 
+_FRAME = 400  # samples at 16 kHz: 25 ms
+_BELOW = 1e-3  # 30 dB, of power
+_TINY = 1e-10
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -96,6 +100,9 @@ def class_weights(targets: Tensor, classes: int, options: FitOptions) -> Tensor:
 def mix_up(waveforms: Tensor, lengths: Tensor, rows: Tensor, alpha: float) -> tuple[Tensor, Tensor, Mix]:
     """Mix each clip with another of its batch (Zhang et al. 2018, equation 1); drawn from torch's generator.
 
+    The other clip is first brought to the level of the clip's speech: else a loud clip is all that is heard of a mix
+    whose target says half (Tokozume et al. 2018, arXiv:1711.10282). A clip of zeros changes no level.
+
     Args:
         waveforms: float32 [clips, samples], 0 past a clip's end.
         lengths: int64 [clips].
@@ -109,5 +116,15 @@ def mix_up(waveforms: Tensor, lengths: Tensor, rows: Tensor, alpha: float) -> tu
         return waveforms, lengths, [(1.0, rows)]
     share = float(Beta(alpha, alpha).sample())
     other = torch.randperm(len(rows)).to(rows.device)
-    mixed = share * waveforms + (1 - share) * waveforms[other]
+    level = _level(waveforms)
+    gain = torch.where((level > 0) & (level[other] > 0), level / level[other].clamp(min=_TINY), 1.0)
+    mixed = share * waveforms + (1 - share) * gain[:, None] * waveforms[other]
     return mixed, torch.maximum(lengths, lengths[other]), [(share, rows), (1 - share, rows[other])]
+
+
+def _level(waveforms: Tensor) -> Tensor:
+    """Root mean square of a clip's speech, float32 [clips]: of its frames at most 30 dB below the loudest."""
+    window = min(_FRAME, waveforms.shape[1])
+    power = torch.nn.functional.avg_pool1d(waveforms.float().square()[:, None], window, window)[:, 0]
+    speech = power >= power.amax(dim=1, keepdim=True) * _BELOW
+    return ((power * speech).sum(dim=1) / speech.sum(dim=1)).sqrt()

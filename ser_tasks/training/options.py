@@ -25,7 +25,7 @@ class FitOptions:
         class_sampling: Draw as many clips of each class in an epoch, in place of the weights.
         label_smoothing: In [0, 1).
         mixup: alpha of the Beta distribution that two clips' shares are drawn from (Zhang et al. 2018,
-            arXiv:1710.09412): waveforms and targets are mixed; 0: none.
+            arXiv:1710.09412): waveforms, of equal speech level, and targets are mixed; 0: none.
         soft_weight: Part of the target that is the raters' votes, in [0, 1]; the rest is the label.
         tone_weight: Of the squared error of the second head (social tone), beside the labels' cross-entropy.
         seed: Decides order of clips, augmentation and dropout.

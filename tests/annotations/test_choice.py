@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ser_tasks.annotations.choice import choose, uncertainty
+from ser_tasks.annotations.choice import choose, ranked, uncertainty
 
 NONE = pd.DataFrame(columns=["utterance_id", "annotator_id", "trait", "rating", "label"])
 
@@ -46,3 +46,25 @@ def test_clips_in_which_people_hear_different_emotions_come_first() -> None:
     chosen = choose(clips("aaaa", [0.5] * 4), pd.DataFrame(votes, columns=NONE.columns), "rudeness", 4)
     assert chosen["utterance_id"].tolist() == ["u1", "u2", "u0", "u3"]
     assert chosen["disagreed"].round(2).tolist() == [1.0, 0.58, 0.0, 0.0]
+
+
+def test_clips_are_as_likely_to_be_asked_about_whatever_role_makes_a_model_surer_of_them() -> None:
+    """A model is surer of what it was trained on: by its entropies alone, the others would take nearly all places."""
+    draw = np.random.default_rng(0)
+    role = pd.Series(["train"] * 400 + ["dev"] * 100)
+    unsure = pd.Series(np.where(role == "train", draw.uniform(0, 0.5, 500), draw.uniform(0.3, 1, 500)))
+    table = pd.DataFrame({"utterance_id": [f"u{n}" for n in range(500)], "speaker_id": [f"s{n}" for n in range(500)]})
+
+    def share_of_dev(uncertainty: pd.Series) -> float:
+        chosen = choose(table.assign(uncertainty=uncertainty), NONE, "rudeness", 100)["utterance_id"]
+        return float(np.mean([role[int(name[1:])] == "dev" for name in chosen]))
+
+    assert share_of_dev(unsure) > 0.6
+    assert abs(share_of_dev(ranked(unsure, role)) - 0.2) < 0.03
+
+
+def test_ranks_within_a_role_go_from_zero_to_one_and_a_clip_alone_or_unasked_has_none() -> None:
+    unsure = pd.Series([0.2, 0.9, 0.4, 0.7, np.nan])
+    found = ranked(unsure, pd.Series(["a", "a", "a", "b", "a"]))
+    assert found.tolist()[:4] == [0.0, 1.0, 0.5, 0.5]
+    assert np.isnan(found[4])

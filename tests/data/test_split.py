@@ -428,6 +428,47 @@ def test_a_speaker_dependent_split_taints_what_is_said_of_it(tmp_path: Path) -> 
     assert pd.read_parquet(out / "gate.parquet").empty
 
 
+def test_an_emotion_of_the_training_corpus_may_count_as_another_and_the_protocol_names_it(tmp_path: Path) -> None:
+    """The four classes of IEMOCAP have excited counted as happy."""
+    frame = manifest("a", 4, votes=json.dumps({"evaluators": {"counts": {"calm": 2, "sad": 1}, "responses": 3}}))
+    out = tmp_path / "split"
+    out.mkdir()
+    lists = {"train": ["00", "01"], "dev": ["02"], "test": ["03"]}
+    params = {
+        "train_corpus": "a", "labels": LABELS, "label_map": {"calm": "sad"}, "roster": {}, "policy": "intended",
+        "split": how(policy="speakers", speakers=lists), "across": [],
+    }  # fmt: skip
+    build({"scan/a": scanned(tmp_path / "a", frame)}, params, out)
+    rows = pd.concat(pd.read_parquet(out / f"{name}.parquet") for name in ("fit", "gate", "test"))
+    assert rows["label"].value_counts().to_dict() == {"sad": 8, "angry": 4}
+    assert pd.read_csv(out / "left_out.csv").empty
+    assert json.loads(rows["votes"].iloc[0])["evaluators"]["counts"] == {"sad": 3}
+    assert json.loads((out / "protocol.json").read_text())["description"].endswith("; calm counts as sad (4 clips)")
+
+
+def test_a_map_of_the_training_corpus_leads_to_labels_only() -> None:
+    tree = {"name": "n", "title": "t", "corpora": {"c": {"reader": "iemocap"}}}
+
+    def task(**label_map: str) -> dict[str, Any]:
+        return tree | {"emotion": {"train_corpus": "c", "labels": ["angry", "happy"], "label_map": label_map}}
+
+    assert parse_config(task(excited="happy"), "here").emotion.label_map == {"excited": "happy"}
+    with pytest.raises(BadInput, match="excited counts as sad, which is not among labels"):
+        parse_config(task(excited="sad"), "here")
+    with pytest.raises(BadInput, match="happy counts as angry, and is among labels itself"):
+        parse_config(task(happy="angry"), "here")
+
+
+def test_the_command_line_trains_on_a_corpus_whose_emotions_are_merged() -> None:
+    from ser_tasks.cli import _study
+
+    emotions = pd.DataFrame({"emotion": ["happy"] * 6 + ["excited"] * 30 + ["sad"] * 20 + [None]})
+    study = _study(None, "iemocap", {"name": "iemocap", "title": "IEMOCAP"}, emotions, {"excited": "happy"})
+    assert (study.emotion.labels, study.emotion.label_map) == (["happy", "sad"], {"excited": "happy"})
+    with pytest.raises(BadInput, match=r"has the map of its training corpus in emotion\.label_map"):
+        _study("demo", "iemocap", {}, emotions, {"excited": "happy"})
+
+
 def test_a_leak_stops_the_step_and_is_named(tmp_path: Path) -> None:
     frames = {"a": manifest("a", 4), "b": manifest("b", 3)}
     frames["b"].loc[0, "sha256"] = frames["a"].loc[0, "sha256"]

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from ser_tasks.data.targets import NO_MAJORITY, perceived
+from ser_tasks.data.targets import NO_MAJORITY, mapped, perceived
 
 VOICE = json.dumps({"voice": {"counts": {"sad": 3, "neutral": 1}, "responses": 4}})
 CLIPS = pd.DataFrame(
@@ -37,3 +37,16 @@ def test_without_drops_the_corpus_votes_decide() -> None:
 def test_a_tie_goes_to_what_was_meant_or_to_nobody() -> None:
     found = perceived(CLIPS, dropped(("u2", "happy"), ("u2", "angry"), ("u3", "happy"), ("u3", "sad")), "majority")
     assert found["emotion"].tolist() == ["sad", "angry", NO_MAJORITY]
+
+
+def test_emotions_that_count_as_one_label_are_one_before_a_majority_is_taken() -> None:
+    votes = json.dumps({"evaluators": {"counts": {"excited": 2, "happy": 1, "sad": 2}, "responses": 5}})
+    clips = pd.DataFrame({"utterance_id": ["u1"], "emotion": ["excited"], "votes": [votes]})
+    label_map = {"excited": "happy"}
+    found = mapped(clips, label_map)
+    assert found["emotion"].tolist() == ["happy"]
+    assert json.loads(found["votes"][0])["evaluators"] == {"counts": {"happy": 3, "sad": 2}, "responses": 5}
+    assert perceived(found, None, "majority", label_map)["emotion"].tolist() == ["happy"]
+    both = perceived(found, dropped(("u1", "sad"), ("u1", "sad"), ("u1", "excited")), "majority", label_map)
+    assert both["emotion"].tolist() == ["happy"], "four each, and happy was meant"
+    assert mapped(clips, {}) is clips

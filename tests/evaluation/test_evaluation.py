@@ -21,7 +21,7 @@ from ser_tasks.evaluation.calibration import (
     with_temperature,
 )
 from ser_tasks.evaluation.comparison import compare_models, holm, over_seeds
-from ser_tasks.evaluation.people import against_people, jensen_shannon
+from ser_tasks.evaluation.people import against_people, jensen_shannon, true_shares
 from ser_tasks.evaluation.slices import slice_columns, slice_results
 
 CLASSES = 4
@@ -94,6 +94,67 @@ def test_jensen_shannon_equals_scipys() -> None:
     first, second = draw.dirichlet(np.ones(CLASSES), 50), draw.dirichlet(np.ones(CLASSES), 50)
     expected = [jensenshannon(a, b, base=2) ** 2 for a, b in zip(first, second, strict=True)]
     assert jensen_shannon(first, second) == pytest.approx(np.array(expected))
+
+
+def voted(kind: str, clips: int, each: int, seed: int) -> Any:
+    """True shares of clips, votes drawn from them, and the classes that were meant."""
+    draw = np.random.default_rng(seed)
+    target = draw.integers(CLASSES, size=clips)
+    meant = np.eye(CLASSES)[target]
+    truth = {
+        "anything": lambda: draw.dirichlet(np.full(CLASSES, 0.3), clips),
+        "mostly what was meant": lambda: 0.7 * meant + 0.3 * draw.dirichlet(np.full(CLASSES, 0.5), clips),
+        "nearly always": lambda: 0.95 * meant + 0.05 / CLASSES,
+        "often neutral": lambda: (
+            0.5 * meant + 0.5 * draw.dirichlet(np.where(np.arange(CLASSES) == 0, 0.9, 0.15), clips)
+        ),
+    }[kind]()
+    return truth, np.array([draw.multinomial(each, p) for p in truth]).astype(float), target
+
+
+WORLDS = ("anything", "mostly what was meant", "nearly always", "often neutral")
+
+
+def floors(kind: str, each: int, corpora: int) -> tuple[float, float, float]:
+    """Mean divergence of the true shares from the votes: what it is, what is said of it, and by the votes' shares."""
+    rows = []
+    for seed in range(corpora):
+        truth, votes, target = voted(kind, 300, each, seed)
+        said = jensen_shannon(true_shares(votes, target, seed), votes[None] / each).mean()
+        again = np.array([np.random.default_rng(seed).multinomial(each, p) for p in votes / each]) / each
+        rows.append([jensen_shannon(truth, votes / each).mean(), said, jensen_shannon(votes / each, again).mean()])
+    return tuple(np.mean(rows, axis=0))
+
+
+def test_the_divergence_that_true_shares_have_from_few_votes_is_told() -> None:
+    for kind in WORLDS:
+        true, said, _ = floors(kind, 10, 3)
+        assert said == pytest.approx(true, rel=0.2), kind
+
+
+@pytest.mark.prove
+def test_the_divergence_of_true_shares_over_worlds_and_numbers_of_votes(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"{'true shares':<24}{'votes':>6}{'is':>8}{'said':>8}{'by shares':>11}"]
+    for kind in WORLDS:
+        for each in (3, 5, 10):
+            true, said, plain = floors(kind, each, 20)
+            lines.append(f"{kind:<24}{each:>6}{true:>8.4f}{said:>8.4f}{plain:>11.4f}")
+            assert said == pytest.approx(true, rel=0.2), (kind, each)
+    with capsys.disabled():
+        print("\nJensen-Shannon divergence of true shares from votes, 20 corpora of 300 clips\n" + "\n".join(lines))
+
+
+def test_beside_a_models_divergence_from_votes_stand_those_of_the_truth_the_marginal_and_the_majority() -> None:
+    truth, votes, target = voted("mostly what was meant", 600, 10, 1)
+    speaker = [f"s{i % 10}" for i in range(600)]
+    found = against_people(truth, votes, target, speaker, 200, 0)
+    assert found["jensen_shannon"].value == pytest.approx(found["jensen_shannon_truth"].value, rel=0.15)
+    shares = votes / 10
+    marginal = jensen_shannon(np.tile(shares.mean(axis=0), (600, 1)), shares).mean()
+    assert found["jensen_shannon_marginal"].value == pytest.approx(marginal)
+    majority = jensen_shannon(np.eye(CLASSES)[votes.argmax(axis=1)], shares).mean()
+    assert found["jensen_shannon_majority"].value == pytest.approx(majority)
+    assert found["jensen_shannon_truth"].value < found["jensen_shannon_majority"].value < marginal
 
 
 def test_a_model_that_says_the_raters_shares_is_at_distance_zero_and_below_the_best_possible() -> None:

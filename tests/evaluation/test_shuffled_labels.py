@@ -9,10 +9,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from ser_tasks.builds.rows import unpacked
 from ser_tasks.cli import app
 from ser_tasks.config import CnnNetwork, EmotionTask, Fit, Split
 from ser_tasks.corpora.demo import make_demo_corpora
 from ser_tasks.corpora.readers import load_description
+from ser_tasks.data.learnt import learnt_from, sketch, write_learnt
 from ser_tasks.errors import BadInput
 from ser_tasks.evaluation.gate import GateOptions
 from ser_tasks.local import run_build
@@ -90,6 +92,20 @@ def untrained(folder: Path, labels: list[str], seed: int = 0) -> Path:
     folder.mkdir()
     save_model(folder, build_model(spec, None, seed), spec)
     return folder
+
+
+def test_a_champion_that_knows_those_who_decide_under_other_names_is_known_by_its_sketches(
+    study: dict[str, Path], tmp_path: Path
+) -> None:
+    both = {name: untrained(tmp_path / name, LABELS, seed) for seed, name in enumerate(("champion", "challenger"))}
+    gate = pd.read_parquet(study["gate"] / "rows.parquet")
+    with unpacked(study["pack"], sorted(set(gate["speaker_id"]))) as audio:
+        clips = sketch(gate, audio, study["pack"])
+    other = clips.assign(corpus="the same by another name", speaker_id="x" + clips["speaker_id"], role="train")
+    write_learnt(both["champion"], learnt_from(other))
+    found = verdict(study, both["champion"], both["challenger"], tmp_path / "verdict", study["fit"])
+    assert found["verdict"] == "undecided"
+    assert any("learnt from 6 of the gate speakers (1007, 1008" in each["sentence"] for each in found["criteria"])
 
 
 def test_harm_is_looked_for_among_the_labels_that_a_corpus_shares_with_both_models(

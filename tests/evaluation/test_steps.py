@@ -123,6 +123,24 @@ def test_everything_of_a_model_on_a_corpus_is_in_its_file(tmp_path: Path, facts_
         assert all(cell["low"] <= cell["value"] <= cell["high"] for cell in shares[i])
 
 
+def test_within_a_corpus_whose_emotions_are_merged_their_clips_are_counted_and_raters_votes_follow(
+    tmp_path: Path, facts_of: Any
+) -> None:
+    stored = predictions(tmp_path / "p", 0, 1.5)
+    scan = scanned(tmp_path / "s", stored, facts_of)
+    manifest = read_manifest(scan / "manifest.parquet")
+    calm = (manifest["emotion"] == "neutral") & (manifest["utterance_id"].str[:2].astype(int) % 2 == 0)
+    votes = manifest["votes"].str.replace('"neutral"', '"calm"')
+    write_manifest(
+        manifest.assign(emotion=manifest["emotion"].mask(calm, "calm"), votes=votes), scan / "manifest.parquet"
+    )
+    inputs = {"predictions": stored, "model": model(tmp_path / "m", "CNN"), "manifest": scan}
+    evaluate.build(inputs, PARAMS | {"label_map": {"calm": "neutral"}}, tmp_path)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["mapping"] == "16 calm count as neutral"
+    assert (found["people"]["votes"], found["people"]["human_uar"]["value"]) == (960, pytest.approx(1 / 3, abs=0.01))
+
+
 def test_another_corpus_shows_its_maps_its_shift_and_its_variants(tmp_path: Path, facts_of: Any) -> None:
     stored = predictions(tmp_path / "p", 0, 1.5)
     dev = pd.read_parquet(stored / "predictions.parquet").query("role == 'dev'")

@@ -1,5 +1,6 @@
 """What the options of the fine-tuned encoder do, for every kind of encoder."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ser_tasks.errors import BadInput
 from ser_tasks.models.files import ModelSpec, build_model, load_model, plain_copy, save_model
 from ser_tasks.models.low_rank import LowRank
 from ser_tasks.models.pooling import AttentiveStatistics
+from ser_tasks.models.wav2vec2 import _time_masked
 
 # ser_tasks comes first: it lets torchaudio, which transformers imports, do without CUDA
 # isort: split
@@ -258,3 +260,48 @@ def test_options_that_contradict_or_are_unknown_are_refused(encoders: dict[str, 
         built(encoders["hubert"], pooling="max")
     with pytest.raises(BadInput, match="no head for a tone"):
         built(encoders["hubert"]).forward_with_tone(torch.zeros(1, 800), torch.tensor([800]))
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_layers_are_passed_over_in_training_alone_and_every_weight_takes_part(
+    kind: str, encoders: dict[str, Path], clips: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    plain, model = built(encoders[kind]), built(encoders[kind], layer_drop=0.9)
+    model.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(model(*clips), plain(*clips))
+    without_dropout(model)
+    torch.manual_seed(3)
+    features, counts = model.features(*clips)
+    passed = 0
+    for _ in range(20):
+        model.zero_grad()
+        states = model.encoder.states(features, counts)
+        # what follows the last layer belongs to its state
+        passed += sum(torch.equal(before, after) for before, after in pairwise(states[:-1]))
+        model.forward_features(features, counts).sum().backward()
+        weights = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]  # one vector masks spans
+        assert all(weight.grad is not None for weight in weights)
+    assert passed / (20 * (LAYERS - 1)) == pytest.approx(0.9, abs=0.15)
+
+
+def test_spans_of_frames_are_silenced_in_training_alone(
+    encoders: dict[str, Path], clips: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    plain, model = built(encoders["wav2vec2"]), built(encoders["wav2vec2"], time_mask=0.3)
+    model.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(model(*clips), plain(*clips))
+    without_dropout(model)
+    first, second = (model(*clips) for _ in range(2))
+    assert not torch.allclose(first, second, atol=1e-4)
+    torch.manual_seed(0)
+    silenced = (_time_masked(torch.ones(50, 400, 2), 0.3) == 0).float()
+    assert torch.equal(silenced[..., 0], silenced[..., 1])
+    assert float(silenced.mean()) == pytest.approx(1 - (1 - 0.03) ** 10, abs=0.02)
+    changes = (silenced[:, 1:, 0] != silenced[:, :-1, 0]).sum(dim=1)
+    assert float(changes.float().mean()) < 400 * 0.3 / 10 * 2, "whole spans, not single frames"
+
+
+@pytest.mark.parametrize("option", ["time_mask", "layer_drop"])
+def test_a_share_of_one_or_more_is_refused(option: str, encoders: dict[str, Path]) -> None:
+    with pytest.raises(BadInput, match=rf"{option} is 1.0: it lies in \[0, 1\)"):
+        built(encoders["wav2vec2"], **{option: 1.0})

@@ -186,7 +186,8 @@ def _depth(by_speaker: np.ndarray, relation: str) -> dict[str, Any]:
             "ece": both, "brier": both, "reliability": {"raw": bins, "scaled": bins}, "selective_risk": risk,
         },
         "people": {
-            **dict.fromkeys(("jensen_shannon", "soft_accuracy", "rater_ceiling", "best_possible"), whole),
+            **{f"jensen_shannon{than}": whole for than in ("", "_truth", "_marginal", "_majority")},
+            **dict.fromkeys(("soft_accuracy", "rater_ceiling", "best_possible"), whole),
             "human_uar": whole, "model_uar": whole, "clips": 100, "votes": 900, "raters": "people who heard the voice",
         } if relation == "within" else None,
         "slices": [{"by": "sex", "classes": [0, 1], "groups": groups, "best": "female", "worst": "male", "gap": whole,

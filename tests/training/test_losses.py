@@ -78,9 +78,30 @@ def test_mixup_mixes_waveforms_and_targets_alike() -> None:
     assert share + rest == pytest.approx(1.0)
     assert first.tolist() == rows.tolist()
     assert sorted(second.tolist()) == rows.tolist()
-    assert torch.allclose(mixed, share * waveforms + rest * waveforms[second - 5])
+    assert torch.allclose(mixed, share * waveforms + rest * waveforms[second - 5])  # all four are equally loud
     assert torch.equal(longer, torch.maximum(lengths, lengths[second - 5]))
     assert mix_up(waveforms, lengths, rows, 0.0)[0] is waveforms
+
+
+def test_a_loud_clip_is_no_louder_in_a_mix_than_its_share_says() -> None:
+    """Mixed as they were recorded, a clip 20 dB below the other would hardly be heard, and half the target."""
+    torch.manual_seed(0)
+    speech = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(1))
+    speech[1, :8_000] = 0  # silence before it does not count
+    quiet = speech * torch.tensor([[1.0], [0.1]])
+    equal, _, ((share, _), (rest, second)) = mix_up(speech, torch.tensor([16_000] * 2), torch.arange(2), 5.0)
+    while second.tolist() != [1, 0]:
+        equal, _, ((share, _), (rest, second)) = mix_up(speech, torch.tensor([16_000] * 2), torch.arange(2), 5.0)
+    torch.manual_seed(0)
+    mixed, _, ((share, _), (rest, second)) = mix_up(quiet, torch.tensor([16_000] * 2), torch.arange(2), 5.0)
+    while second.tolist() != [1, 0]:
+        mixed, _, ((share, _), (rest, second)) = mix_up(quiet, torch.tensor([16_000] * 2), torch.arange(2), 5.0)
+    other = mixed[0] - share * quiet[0]
+    gain = float(other[9_000:].norm() / quiet[1, 9_000:].norm()) / rest
+    assert gain == pytest.approx(10, rel=0.1)
+    torch.testing.assert_close(mixed[0], equal[0], rtol=0, atol=0.2)
+    silent = torch.stack([speech[0], torch.zeros(16_000)])
+    assert bool(mix_up(silent, torch.tensor([16_000] * 2), torch.arange(2), 0.4)[0].isfinite().all())
 
 
 def test_balanced_rows_bring_every_class_equally_often() -> None:
