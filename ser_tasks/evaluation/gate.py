@@ -13,14 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from ser_tasks.evaluation.metrics import FEW_SPEAKERS, Counts, Estimate, confusion_by_speaker, uar
+from ser_tasks.evaluation.comparison import LEVEL, paired_difference
+from ser_tasks.evaluation.metrics import FEW_SPEAKERS, Counts, Estimate, confusion_by_speaker
 
 Verdict = Literal["pass", "fail", "undecided", "first"]
 Finding = Literal["held", "open", "broken"]
-SURE = 0.95
-"""Level of the intervals over all parts of one family together."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +118,10 @@ def leaning(difference: Estimate) -> str:
 
 
 def difference_among(first: Counts, second: Counts, parts: int) -> Estimate:
-    """UAR of the second model minus the first's on a part, with the interval that all parts together hold to `SURE`.
+    """UAR of the second model minus the first's on a part, with an interval that all parts together hold in 95 %.
 
-    The delete-one-speaker jackknife with Student's t of speakers - 1 degrees of freedom (CV3 of MacKinnon, Nielsen and
-    Webb 2023), at the level 1 - .05 / parts (Bonferroni). So far in its tails a percentile bootstrap over some ten
-    speakers is too narrow by much: of 5 speakers it can show nothing rarer than one in 32.
+    That of `paired_difference` at the level 1 - .05 / parts (Bonferroni). So far in its tails a percentile bootstrap
+    over some ten speakers is too narrow by much: of 5 speakers it can show nothing rarer than one in 32.
 
     Args:
         first: int64 [speakers, classes, classes].
@@ -134,14 +131,7 @@ def difference_among(first: Counts, second: Counts, parts: int) -> Estimate:
     Returns:
         The difference; from one speaker the interval is -1 to 1.
     """
-    value = float(uar(second.sum(axis=0)) - uar(first.sum(axis=0)))
-    n = len(first)
-    if n < 2:
-        return Estimate(value, -1.0, 1.0)
-    without = uar(second.sum(axis=0) - second) - uar(first.sum(axis=0) - first)
-    error = float(np.sqrt((n - 1) / n * np.square(without - value).sum()))
-    reach = float(stats.t.ppf(1 - (1 - SURE) / (2 * parts), n - 1)) * error
-    return Estimate(value, max(value - reach, -1.0), min(value + reach, 1.0))
+    return paired_difference(first, second).estimate(LEVEL / parts)
 
 
 def compare_slices(
