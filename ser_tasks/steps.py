@@ -403,7 +403,7 @@ STEPS: dict[str, Step] = {
     "evaluate": Step(
         "UAR, accuracy, macro-F1, classes, calibration, slices and raters of one model on one corpus, with intervals "
         "clustered by speaker.",
-        6,
+        7,
         "ser_tasks.builds.evaluate:build",
         _evaluate_needs,
         params=_evaluate_params,
