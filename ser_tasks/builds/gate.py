@@ -18,6 +18,7 @@ from ser_tasks.builds.evaluate import plain
 from ser_tasks.builds.rows import unpacked
 from ser_tasks.data.learnt import read_learnt, seen, sketch
 from ser_tasks.data.manifest import read_manifest
+from ser_tasks.evaluation.comparison import paired_difference
 from ser_tasks.evaluation.gate import GateOptions, Part, compare_part, compare_slices, decide, difference_among, leaning
 from ser_tasks.evaluation.labels import among, open_answers, open_where_it_differs, shared_labels
 from ser_tasks.evaluation.metrics import Counts, Estimate, confusion_by_speaker
@@ -45,7 +46,7 @@ def build_harm(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
 
 
 def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """The verdict -> gate.json.
+    """The verdict at this look -> gate.json; how many looks there were before is the registry's to say.
 
     Inputs: challenger, champion and champion_rows (optional), gate and fit (rows), audio, manifest, harm. Params:
     trained (corpus), options (of GateOptions).
@@ -73,6 +74,7 @@ def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
         speakers = clips.rows["speaker_id"].nunique()
         found = decide(difference, speakers, role, list(harm.values()), slices, options, heard, by_challenger)
         found |= {"difference": difference, "clips": len(clips.rows), "reported": reported}
+        found |= {"p_better": clips.p_better(), "deciding": sorted(set(clips.speaker))}
         found |= {"labels_protocol": clips.labels_protocol, "open": opened}
     (out / "gate.json").write_text(json.dumps(plain(found), indent=1))
 
@@ -109,6 +111,11 @@ class _Compared:
             return difference_among(one, other, 1)
 
         return self._both(between)
+
+    def p_better(self) -> float:
+        """One-sided p of the challenger's being better on all clips, at this look by itself."""
+        one, other = (confusion_by_speaker(self.target, each, self.speaker, self.classes) for each in self.chosen)
+        return paired_difference(one, other).p_better
 
     def part(self, name: str, parts: int, heard: Sequence[str]) -> Part:
         """All clips as one of several parts in which harm is looked for."""

@@ -42,6 +42,11 @@ class Difference:
             return 1.0
         return float(2 * stats.t.sf(abs(self.value) / self.error, self.freedom)) if self.error else 0.0
 
+    @property
+    def p_better(self) -> float:
+        """One-sided: of a difference as large as this by chance alone, where the second model is no better."""
+        return self.p / 2 if self.value > 0 else 1 - self.p / 2
+
     def estimate(self, level: float = LEVEL) -> Estimate:
         """The difference with its interval, which misses the truth in a share of `level` of studies."""
         reach = float(stats.t.ppf(1 - level / 2, self.freedom)) * self.error if self.error else 0.0

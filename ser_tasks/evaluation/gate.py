@@ -5,6 +5,9 @@ the one that was learnt from. How the two models do on that one's own test speak
 
 Every criterion is found held, broken or open. A model is refused only for what the data shows: noise makes a criterion
 open, never broken, and what is open goes to a person.
+
+The same speakers decide on one challenger after the other. That a challenger passes says that it is no worse by the
+margin, at this look. That it is better is another question, which ser_tasks.verdicts answers over all looks of a year.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,10 +114,10 @@ def decide(
 
 
 def leaning(difference: Estimate) -> str:
-    """What an interval of challenger minus champion shows."""
+    """What an interval of challenger minus champion shows at this look."""
     if difference.low <= 0 <= difference.high:
-        return "undecided: the interval holds 0"
-    return "the challenger is better" if difference.value > 0 else "the champion is better"
+        return "the interval holds 0"
+    return f"the interval is {'above' if difference.value > 0 else 'below'} 0"
 
 
 def difference_among(first: Counts, second: Counts, parts: int) -> Estimate:
@@ -177,10 +180,10 @@ def _on_the_whole(difference: Estimate, speakers: int, role: str, options: GateO
     if fair and difference.high < -options.margin:
         finding = "broken"
     sentence = (
-        f"UAR difference on {_counted(speakers, role)}: {_signed(difference)}; superior when the interval is above 0, "
-        f"non-inferior when it is above -{options.margin:g}, inferior when it is below -{options.margin:g}"
+        f"UAR difference on {_counted(speakers, role)}: {_signed(difference)}; non-inferior when the interval is above "
+        f"-{options.margin:g}, inferior when it is below"
     )
-    return _criterion("superior or non-inferior", "difference", finding, sentence, difference.value)
+    return _criterion("non-inferior", "difference", finding, sentence, difference.value)
 
 
 def _enough(speakers: int, role: str, options: GateOptions) -> dict[str, Any]:
@@ -239,7 +242,7 @@ def _verdict(
             f"Undecided: neither shown nor excluded: {doubtful}. The difference is {_signed(difference)} on "
             f"{_counted(speakers, role)}. A person decides."
         )
-    return "pass", f"Passes: {'superior' if difference.low > 0 else 'non-inferior'} on {_counted(speakers, role)}."
+    return "pass", f"Passes: non-inferior on {_counted(speakers, role)}."
 
 
 def _criterion(name: str, kind: str, finding: str, sentence: str, value: float | None = None) -> dict[str, Any]:
