@@ -102,7 +102,7 @@ def _look(name: str, key: str, result: str, speakers: str, today: date) -> dict[
         today: Of this look.
     """
     rows = registry.versions(name)
-    own = next((row["tags"] for row in rows if row["tags"].get("ser.key") == key), {})
+    own: dict[str, str] = next((row["tags"] for row in rows if row["tags"].get("ser.key") == key), {})
     if own.get(GATE_RESULT) == result and GATE_LOOK in own:
         return {tag: own[tag] for tag in (GATE_SPEAKERS, GATE_LOOKS, GATE_LOOK)}
     since, known = (today - timedelta(days=LOOKS_A_YEAR)).isoformat(), set(speakers.split())

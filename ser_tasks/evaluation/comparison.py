@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 from statsmodels.stats.multitest import multipletests
 
 from ser_tasks.errors import BadInput
@@ -40,7 +40,7 @@ class Difference:
         """
         if self.value == 0:
             return 1.0
-        return float(2 * stats.t.sf(abs(self.value) / self.error, self.freedom)) if self.error else 0.0
+        return float(2 * special.stdtr(self.freedom, -abs(self.value) / self.error)) if self.error else 0.0
 
     @property
     def p_better(self) -> float:
@@ -49,7 +49,7 @@ class Difference:
 
     def estimate(self, level: float = LEVEL) -> Estimate:
         """The difference with its interval, which misses the truth in a share of `level` of studies."""
-        reach = float(stats.t.ppf(1 - level / 2, self.freedom)) * self.error if self.error else 0.0
+        reach = float(special.stdtrit(self.freedom, 1 - level / 2)) * self.error if self.error else 0.0
         return Estimate(self.value, max(self.value - reach, -1.0), min(self.value + reach, 1.0))
 
 
