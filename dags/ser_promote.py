@@ -33,7 +33,7 @@ PARAMS = {
         False,
         type="boolean",
         title="Promote without asking",
-        description="With ask: a challenger that passed the gate is promoted without asking.",
+        description="With ask: a challenger that passed the gate and is shown better is promoted without asking.",
     ),
     "days": Param(
         ANSWER_WITHIN.days,

@@ -406,7 +406,10 @@ class Trait(Strict):
 class Promotion(Strict):
     """When a challenger may become champion. Fields as in ser_tasks.evaluation.gate.GateOptions."""
 
-    automatic: bool = Field(default=False, description="promote what passes the gate without asking a person")
+    automatic: bool = Field(
+        default=False,
+        description="promote without asking a person what passes the gate and is shown better over all looks of a year",
+    )
     margin: Annotated[float, Field(ge=0, le=1)] = Field(default=0.02, description="non-inferior: loses less UAR")
     min_speakers: PositiveInt = Field(default=5, description="fewer gate speakers decide nothing: a person does")
     corpus_margin: Annotated[float, Field(ge=0, le=1)] = Field(default=0.05, description="worst loss on a test corpus")

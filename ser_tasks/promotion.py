@@ -12,6 +12,7 @@ from ser_tasks.registry import (
     GATE_CHAMPION,
     GATE_NAME,
     GATE_SENTENCE,
+    GATE_SUPERIOR,
     NO_ANSWER,
     PROMOTED,
     REASON,
@@ -32,7 +33,7 @@ def offers(registered: Sequence[Mapping[str, Any]], automatic: bool) -> list[dic
 
     Args:
         registered: Results of registration: {"name", "version", "run_id", ...}.
-        automatic: Whether a challenger that passes the gate is promoted without asking.
+        automatic: Whether a challenger that passes the gate and is shown better is promoted without asking.
 
     Returns:
         {"trigger_run_id", "conf"} each; the same for the same version and verdict, so that a retry starts none twice.
@@ -55,7 +56,7 @@ def prepare(name: str, version: int | None, action: str, automatic: bool, who: s
         name: Of the registered model.
         version: Which; None: the challenger, or for a rollback the previous champion.
         action: ask, promote or rollback.
-        automatic: With ask: promote a challenger that passed the gate without asking.
+        automatic: With ask: promote a challenger that passed the gate and is shown better without asking.
         who: The person, or the run, that started this.
         run: The id of the run of `ser_promote`; notes on the version lead back to it.
 
@@ -117,7 +118,7 @@ def _decide(name: str, version: int, action: str, automatic: bool, run: str) -> 
     newer = _newer(name, version)
     if newer:
         return "supersede", "", f"version {newer} came before an answer"
-    if automatic and verdict == "pass":
+    if automatic and verdict == "pass" and tags.get(GATE_SUPERIOR) == "yes":
         return "promote", GATE_NAME, f"promotion.automatic: {sentence}"
     return "ask", "", ""
 

@@ -24,6 +24,11 @@ RESTORED, RESTORED_RUN = "ser.restored", "ser.restored_run"
 GATE, GATE_SENTENCE, GATE_CHAMPION = "ser.gate", "ser.gate_sentence", "ser.gate_champion"
 """Tags of a version that its registration sets: the gate's verdict (pass, fail, undecided, first), its sentence, and
 the version that it compared with, empty for none."""
+GATE_SPEAKERS, GATE_LOOKS, GATE_LOOK = "ser.gate_speakers", "ser.gate_looks", "ser.gate_look"
+"""Tags of a version that its registration sets: marks of the speakers who decided; the days on which they decided on it
+(ISO dates); which look of a year at these speakers the verdict is."""
+GATE_SUPERIOR = "ser.gate_superior"
+"""Tag of a version: yes where it is shown better than the champion over all looks of a year, else no."""
 GATE_NAME = "gate"
 """The reviewer of what the gate refused or let pass without a person."""
 _GOING_BACK = "ser.going_back_to"

@@ -188,9 +188,11 @@ def _seeds_needs(plan: Plan, corpus: str) -> Needs:
 
 
 def _compare_params(plan: Plan, corpus: str) -> dict[str, Any]:
-    config = plan.config
-    params = {"corpus": corpus, "labels": config.emotion.labels, "seed": config.seed}
-    return params | {"resamples": config.bootstrap_resamples}
+    return {"corpus": corpus, "labels": plan.config.emotion.labels}
+
+
+def _seeds_params(plan: Plan, corpus: str) -> dict[str, Any]:
+    return _compare_params(plan, corpus) | {"seed": plan.config.seed}
 
 
 def _champion_needs(model: str) -> Needs:
@@ -212,9 +214,8 @@ def _gate_needs(plan: Plan, model: str) -> Needs:
 
 
 def _gate_params(plan: Plan, model: str) -> dict[str, Any]:
-    config = plan.config
-    params = {"resamples": config.bootstrap_resamples, "seed": config.seed} | _harm_params(plan, model)
-    return params | {"options": config.promotion.model_dump(mode="json", exclude={"automatic"})}
+    options = plan.config.promotion.model_dump(mode="json", exclude={"automatic"})
+    return _harm_params(plan, model) | {"options": options}
 
 
 def _harm_params(plan: Plan, model: str) -> dict[str, Any]:
@@ -409,8 +410,9 @@ STEPS: dict[str, Step] = {
         params=_evaluate_params,
     ),
     "compare": Step(
-        "Paired differences of every two models on the same clips: bootstrap over speakers, McNemar, Holm.",
-        5,
+        "Paired differences of every two models on the same clips, with intervals over speakers that hold for all "
+        "pairs together.",
+        6,
         "ser_tasks.builds.compare:build",
         _compare_needs,
         _compare_params,
@@ -418,16 +420,16 @@ STEPS: dict[str, Step] = {
     "seeds": Step(
         "Mean and standard deviation over trainings that differ in their seed; wav2vec2 against the CNN over seeds and "
         "speakers.",
-        3,
+        4,
         "ser_tasks.builds.seeds:build",
         _seeds_needs,
-        _compare_params,
+        _seeds_params,
         left_out=lambda plan, corpus: "" if plan.seeded else "one training of each model (seeds: 1)",
     ),
     "harm": Step(
         "UAR of the challenger minus the champion's on every test corpus: a guard where the corpus is another than the "
         "one that was learnt from. No row of test goes further.",
-        3,
+        4,
         "ser_tasks.builds.gate:build_harm",
         _harm_needs,
         _harm_params,
@@ -435,7 +437,7 @@ STEPS: dict[str, Step] = {
     "gate": Step(
         "Whether the challenger may be offered: champion and challenger anew on the gate speakers, every criterion "
         "written out.",
-        3,
+        4,
         "ser_tasks.builds.gate:build_gate",
         _gate_needs,
         _gate_params,

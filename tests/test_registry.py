@@ -187,8 +187,14 @@ def test_a_verdict_about_another_champion_than_todays_decides_nothing(
     model: str, champion: str, verdict: str, decision: str
 ) -> None:
     registry.promote(model, 1, "ann", "first")
-    registry.tag(model, 3, {"ser.gate": verdict, "ser.gate_champion": champion})
+    registry.tag(model, 3, {"ser.gate": verdict, "ser.gate_champion": champion, "ser.gate_superior": "yes"})
     assert promotion.prepare(model, 3, "ask", True, "ann", "run 1")["decision"] == decision
+
+
+def test_a_challenger_that_passes_and_is_not_shown_better_is_not_promoted_without_a_person(model: str) -> None:
+    registry.promote(model, 1, "ann", "first")
+    registry.tag(model, 3, {"ser.gate": "pass", "ser.gate_champion": "1", "ser.gate_superior": "no"})
+    assert promotion.prepare(model, 3, "ask", True, "ann", "run 1")["decision"] == "ask"
 
 
 def test_the_page_that_asks_has_the_whole_card_and_links_that_people_can_open(

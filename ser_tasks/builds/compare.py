@@ -9,16 +9,13 @@ from typing import Any
 from ser_tasks.builds.evaluate import plain
 from ser_tasks.builds.predictions import Predicted, of_role
 from ser_tasks.errors import BadInput
-from ser_tasks.evaluation.comparison import compare_models, holm
+from ser_tasks.evaluation.comparison import compare_models, fewest_speakers
 from ser_tasks.evaluation.labels import open_where_it_differs, shared_labels
-from ser_tasks.evaluation.metrics import FEW_SPEAKERS, Counts, Estimate
-
-SURE = 0.05
-"""A p-value below this, with an interval that leaves 0 out, is called a difference."""
+from ser_tasks.evaluation.metrics import Counts, Estimate
 
 
 def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """Inputs: predictions/<model>, model/<model>. Params: corpus, labels (whose order is kept), resamples, seed.
+    """Inputs: predictions/<model>, model/<model>. Params: corpus, labels (whose order is kept).
 
     All pairs are judged among the labels that every model and the corpus share: see evaluation.labels.
     """
@@ -34,31 +31,39 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     clips = tested[names[0]]
     taint = json.loads((inputs[f"predictions/{names[0]}"] / "protocol.json").read_text())["taint"]
     about = {name: {"title": spec["title"], "note": spec["note"]} for name, spec in specs.items()}
-    pairs = _pairs({name: each.chosen for name, each in tested.items()}, clips, classes, about, taint, params)
+    pairs = _pairs({name: each.chosen for name, each in tested.items()}, clips, classes, about, taint)
     if shared.model_only:
         anything = {name: each.open_answers(shared.labels) for name, each in stored.items()}
-        for pair, opened in zip(pairs, _pairs(anything, clips, classes + 1, about, taint, params), strict=True):
+        for pair, opened in zip(pairs, _pairs(anything, clips, classes + 1, about, taint), strict=True):
             pair["open"] = open_where_it_differs(
                 pair["uar_difference"], pair["verdict"], opened["uar_difference"], opened["verdict"]
             )
     speakers = len(set(clips.speaker))
     result = {
         "corpus": params["corpus"],
-        "what": "UAR of the second minus UAR of the first, same clips, 95 % interval by bootstrap over speakers",
-        "family": f"p-values corrected (Holm 1979) for the {len(pairs)} comparison(s) of models on {params['corpus']}, "
-        "each test by itself; another corpus is another family",
+        "what": "UAR of the second minus UAR of the first, same clips, Student's t over speakers (jackknife)",
+        "family": _family(len(pairs), params["corpus"]),
         "labels_protocol": shared.told(),
         "speakers": speakers,
         "pairs": pairs,
-        "remark": few(speakers),
+        "remark": few(speakers, len(pairs)),
     }
     (out / "difference.json").write_text(json.dumps(plain(result), indent=1))
 
 
+def _family(pairs: int, corpus: str) -> str:
+    """For what intervals and p-values are corrected."""
+    if pairs == 1:
+        return f"one comparison of models on {corpus}"
+    return (
+        f"intervals hold in 95 % for all {pairs} comparisons of models on {corpus} together, and p is multiplied by "
+        f"{pairs}; another corpus is another family, and so are answers among any labels"
+    )
+
+
 def _pairs(
-    answers: Mapping[str, Counts], clips: Predicted, classes: int, about: Mapping[str, Mapping[str, str]], taint: str,
-    params: Mapping[str, Any],
-) -> list[dict[str, Any]]:  # fmt: skip
+    answers: Mapping[str, Counts], clips: Predicted, classes: int, about: Mapping[str, Mapping[str, str]], taint: str
+) -> list[dict[str, Any]]:
     """Every two models on the same clips, with corrected p-values and verdicts; `open` is None.
 
     Args:
@@ -67,60 +72,51 @@ def _pairs(
         classes: Number of classes that an answer can be.
         about: Title and note of each model.
         taint: Why the split allows no verdict, or empty.
-        params: Of the step.
     """
     pairs = []
-    for first, second in combinations(answers, 2):
-        found = compare_models(
-            answers[first], answers[second], clips.target, clips.speaker, classes, params["resamples"], params["seed"]
-        )
-        pairs.append({"first": first, "second": second, **found, "open": None})
-    for test in ("bootstrap", "mcnemar"):
-        key = "p_bootstrap" if test == "bootstrap" else "mcnemar_p"
-        for pair, corrected in zip(pairs, holm([pair[key] for pair in pairs]), strict=True):
-            pair[f"{test}_p_holm"] = corrected
-    for pair in pairs:
-        pair["titles"], notes = (
-            [about[pair[side]][part] for side in ("first", "second")] for part in ("title", "note")
-        )
-        pair["verdict"] = verdict(
-            pair["uar_difference"], pair["bootstrap_p_holm"], pair["speakers"], pair["titles"], notes, taint,
-            "corrected p-value",
-        )  # fmt: skip
+    combined = list(combinations(answers, 2))
+    for sides in combined:
+        first, second = (answers[side] for side in sides)
+        found = compare_models(first, second, clips.target, clips.speaker, classes, len(combined))
+        titles, notes = ([about[side][part] for side in sides] for part in ("title", "note"))
+        said = verdict(found["uar_difference"], found["speakers"], len(combined), titles, notes, taint)
+        pairs.append({"first": sides[0], "second": sides[1], **found, "titles": titles, "verdict": said, "open": None})
     return pairs
 
 
-def few(speakers: int) -> str:
+def few(speakers: int, pairs: int) -> str:
     """What is to be thought of the intervals; empty with speakers enough."""
-    return f"with {speakers} speaker(s) intervals and p-values mean little" if speakers < FEW_SPEAKERS else ""
+    if not pairs or speakers >= (fewest := fewest_speakers(pairs)):
+        return ""
+    return (
+        f"{speakers} speaker(s): too few for a verdict, which needs {fewest} for {_counted(pairs)}, since all of fewer "
+        "may favour one of two equal models by chance"
+    )
 
 
 def verdict(
-    difference: Estimate,
-    p: float,
-    speakers: int,
-    titles: Sequence[str],
-    notes: Sequence[str],
-    taint: str,
-    p_name: str = "p-value",
+    difference: Estimate, speakers: int, pairs: int, titles: Sequence[str], notes: Sequence[str], taint: str
 ) -> str:
     """A sentence about the second of two models minus the first.
 
     Args:
-        difference: Of their UAR.
-        p: Two-sided.
-        speakers: That it was measured on; under `FEW_SPEAKERS` no model is called better.
+        difference: Of their UAR; its interval holds for all pairs of the family together.
+        speakers: That it was measured on; under `fewest_speakers` no model is called better.
+        pairs: Comparisons in the family.
         titles: Of the two models.
         notes: What a model is that nothing can be said of, such as random; empty for the others.
         taint: Why the split allows no verdict; empty when it does.
-        p_name: What `p` is called.
     """
     if taint:
         return f"no verdict: {taint}"
     if note := next(filter(None, notes), ""):
         return f"no verdict: one of them is {note}"
-    if speakers < FEW_SPEAKERS:
-        return f"undecided: {speakers} speaker(s); under {FEW_SPEAKERS} no model is called better"
-    if p < SURE and not difference.low <= 0 <= difference.high:
-        return f"{titles[int(difference.value > 0)]} is better"
-    return f"undecided: the interval holds 0, or the {p_name} is not below .05"
+    if speakers < (fewest := fewest_speakers(pairs)):
+        return f"undecided: {speakers} speaker(s); {_counted(pairs)} of models need{'s' * (pairs == 1)} {fewest}"
+    if difference.low <= 0 <= difference.high:
+        return "undecided: the interval holds 0"
+    return f"{titles[int(difference.value > 0)]} is better"
+
+
+def _counted(pairs: int) -> str:
+    return "one comparison" if pairs == 1 else f"{pairs} comparisons"

@@ -18,9 +18,10 @@ from ser_tasks.builds.evaluate import plain
 from ser_tasks.builds.rows import unpacked
 from ser_tasks.data.learnt import read_learnt, seen, sketch
 from ser_tasks.data.manifest import read_manifest
-from ser_tasks.evaluation.gate import GateOptions, Part, compare_part, compare_slices, decide, leaning
+from ser_tasks.evaluation.comparison import paired_difference
+from ser_tasks.evaluation.gate import GateOptions, Part, compare_part, compare_slices, decide, difference_among, leaning
 from ser_tasks.evaluation.labels import among, open_answers, open_where_it_differs, shared_labels
-from ser_tasks.evaluation.metrics import Counts, Estimate, confusion_by_speaker, uar_difference
+from ser_tasks.evaluation.metrics import Counts, Estimate, confusion_by_speaker
 from ser_tasks.evaluation.slices import slice_columns
 from ser_tasks.inference.predict import predict_packed
 from ser_tasks.models.files import load_model
@@ -45,10 +46,10 @@ def build_harm(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
 
 
 def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> None:
-    """The verdict -> gate.json.
+    """The verdict at this look -> gate.json; how many looks there were before is the registry's to say.
 
     Inputs: challenger, champion and champion_rows (optional), gate and fit (rows), audio, manifest, harm. Params:
-    resamples, seed, trained (corpus), options (of GateOptions).
+    trained (corpus), options (of GateOptions).
     """
     options = GateOptions(**params["options"])
     if not _same_task(inputs):
@@ -69,10 +70,11 @@ def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
         roles = ("train", "dev") if role == "gate" else ("train",)
         heard, by_challenger = (_heard(inputs, model, clips, roles) for model in ("champion", "challenger"))
         slices = clips.slices(manifest.loc[clips.rows["utterance_id"]], options.large_slice_clips, heard)
-        difference, opened = clips.difference(params["resamples"], params["seed"])
+        difference, opened = clips.difference()
         speakers = clips.rows["speaker_id"].nunique()
         found = decide(difference, speakers, role, list(harm.values()), slices, options, heard, by_challenger)
         found |= {"difference": difference, "clips": len(clips.rows), "reported": reported}
+        found |= {"p_better": clips.p_better(), "deciding": sorted(set(clips.speaker))}
         found |= {"labels_protocol": clips.labels_protocol, "open": opened}
     (out / "gate.json").write_text(json.dumps(plain(found), indent=1))
 
@@ -98,17 +100,22 @@ class _Compared:
         self.chosen = (chosen[0], chosen[1])
         self.open = (anything[0], anything[1]) if shared.model_only else None
 
-    def difference(self, resamples: int, seed: int) -> tuple[Estimate, dict[str, Any] | None]:
-        """UAR of the challenger minus the champion's on all clips: a bootstrap, paired and clustered by speaker.
+    def difference(self) -> tuple[Estimate, dict[str, Any] | None]:
+        """UAR of the challenger minus the champion's on all clips, paired and clustered by speaker.
 
         And under the open protocol, where its sign or what it shows is another.
         """
 
         def between(first: Counts, second: Counts, classes: int) -> Estimate:
             one, other = (confusion_by_speaker(self.target, each, self.speaker, classes) for each in (first, second))
-            return uar_difference(one, other, resamples, seed)
+            return difference_among(one, other, 1)
 
         return self._both(between)
+
+    def p_better(self) -> float:
+        """One-sided p of the challenger's being better on all clips, at this look by itself."""
+        one, other = (confusion_by_speaker(self.target, each, self.speaker, self.classes) for each in self.chosen)
+        return paired_difference(one, other).p_better
 
     def part(self, name: str, parts: int, heard: Sequence[str]) -> Part:
         """All clips as one of several parts in which harm is looked for."""

@@ -196,22 +196,3 @@ def estimate(metric: str, by_speaker: Counts, resamples: int, seed: int) -> Esti
     function = METRICS[metric]
     low, high = interval(function(resampled_confusions(by_speaker, resamples, seed)), len(by_speaker))
     return Estimate(float(function(by_speaker.sum(axis=0))), low, high)
-
-
-def uar_difference(first: Counts, second: Counts, resamples: int, seed: int) -> Estimate:
-    """UAR of the second minus that of the first on the same clips, paired by resampling the same speakers for both.
-
-    Args:
-        first: int64 [speakers, classes, classes].
-        second: The same clips by another model.
-
-    Raises:
-        BadInput: The two do not cover the same clips.
-    """
-    if first.shape != second.shape or (first.sum(axis=2) != second.sum(axis=2)).any():
-        raise BadInput("evaluation: two models can be compared only on the same clips of the same speakers")
-    low, high = interval(
-        uar(resampled_confusions(second, resamples, seed)) - uar(resampled_confusions(first, resamples, seed)),
-        len(first),
-    )
-    return Estimate(float(uar(second.sum(axis=0)) - uar(first.sum(axis=0))), low, high)

@@ -53,8 +53,9 @@ def slice_results(
     resampled for all groups at once, so that gaps are paired where groups share speakers. The interval of a gap holds
     for all pairs of groups at once: it reaches as far as the widest of their errors in resamples. Its p-value is the
     share of shuffles of the groups whose gap, best to worst, is at least as wide: where the group is a property of the
-    speaker, speakers are shuffled among the groups, else the clips of each speaker and class, so that neither who
-    speaks nor what is meant makes a gap. `p_holm` is corrected for the number of columns (Holm 1979).
+    speaker, speakers are shuffled among the groups; else each speaker's own groups are shuffled as wholes, so that who
+    speaks makes no gap, and neither does a difference that is another one for every speaker (with clips shuffled one by
+    one it did, in up to 37 % of studies). `p_holm` is corrected for the number of columns (Holm 1979).
 
     Args:
         target: int64 [clips].
@@ -67,8 +68,8 @@ def slice_results(
 
     Returns:
         One row a column that has at least two groups: {"by", "classes", "groups": [{"group", "clips", "speakers",
-        "uar": Estimate, "note"}], "gap": Estimate, "p", "p_holm", "shuffled": "speakers" or "clips", "best", "worst",
-        "note"}.
+        "uar": Estimate, "note"}], "gap": Estimate, "p", "p_holm", "shuffled": "speakers" or "groups of each speaker",
+        "best", "worst", "note"}.
     """
     names, index = np.unique(np.asarray(speaker), return_inverse=True)
     weights = speaker_weights(len(names), resamples, seed)
@@ -134,28 +135,35 @@ def _gap_by_chance(
     kept = masks.any(axis=0)
     group, target, right = masks[:, kept].argmax(axis=0), target[kept], (predicted == target)[kept]
     _, speaker = np.unique(speaker[kept], return_inverse=True)
-    draw = np.random.default_rng(seed)
-    groups_of = np.zeros((speaker.max() + 1, len(masks)), dtype=bool)
-    groups_of[speaker, group] = True
-    if (groups_of.sum(axis=1) == 1).all():
-        shuffled, unit, units = "speakers", speaker, groups_of.argmax(axis=1)
-        orders = draw.permuted(np.tile(units, (PERMUTATIONS, 1)), axis=1)
-    else:
-        shuffled, unit, units = "clips", np.arange(len(group)), group
-        stratum = speaker * classes + target
-        place = np.argsort(stratum, kind="stable")
-        orders = np.empty((PERMUTATIONS, len(group)), dtype=group.dtype)
-        # Whole numbers keep the strata in order, fractions shuffle within each.
-        orders[:, place] = group[np.argsort(stratum + draw.random((PERMUTATIONS, len(group))), axis=1)]
-    sums = np.zeros((2, len(units), classes))
-    np.add.at(sums[0], (unit, target), right)
-    np.add.at(sums[1], (unit, target), 1)
-    sums, one_hot, gaps = sums[:, :, common], np.eye(len(masks)), []
-    for order in (units, *orders):
-        hits, clips = one_hot[:, order] @ sums
-        held = _mean_of_seen(np.divide(hits, clips, out=np.full(hits.shape, np.nan), where=clips > 0))
-        gaps.append(float(np.nanmax(held) - np.nanmin(held)))
+    draw, speakers, groups = np.random.default_rng(seed), int(speaker.max()) + 1, len(masks)
+    sums = np.zeros((2, speakers, groups, classes))
+    np.add.at(sums[0], (speaker, group, target), right)
+    np.add.at(sums[1], (speaker, group, target), 1)
+    sums, there = sums[..., common], sums[1].any(axis=-1)
+    of_speakers = bool((there.sum(axis=1) == 1).all())
+    place, gaps = np.argsort(~there, axis=1, kind="stable"), [_gap(sums.sum(axis=1))]
+    for _ in range(PERMUTATIONS):
+        if of_speakers:
+            dealt = np.eye(groups)[draw.permutation(there.argmax(axis=1))]
+            gaps.append(_gap(np.einsum("sg,nsc->ngc", dealt, sums.sum(axis=2))))
+        else:
+            # Groups that a speaker has come first, in random order: the first of them takes the place of the first.
+            order = np.argsort(np.where(there, draw.random(there.shape), 2.0), axis=1)
+            source = np.empty_like(order)
+            np.put_along_axis(source, place, order, axis=1)
+            gaps.append(_gap(np.take_along_axis(sums, source[None, :, :, None], axis=2).sum(axis=1)))
+    shuffled = "speakers" if of_speakers else "groups of each speaker"
     return shuffled, float(np.mean(np.asarray(gaps) >= gaps[0] - 1e-12))
+
+
+def _gap(sums: Floats) -> float:
+    """Between the best and the worst group.
+
+    Args:
+        sums: Right clips and all clips, float64 [2, groups, classes].
+    """
+    held = _mean_of_seen(np.divide(sums[0], sums[1], out=np.full(sums[0].shape, np.nan), where=sums[1] > 0))
+    return float(np.nanmax(held) - np.nanmin(held))
 
 
 def _about(mask: Any, index: Any) -> dict[str, Any]:

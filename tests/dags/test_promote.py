@@ -41,6 +41,7 @@ class Review:
         service = registry.client()
         run = service.create_run("0").info.run_id
         tags = {registry.GATE: gate, registry.GATE_SENTENCE: f"the gate's verdict is {gate}"} if gate else {}
+        tags |= {registry.GATE_SUPERIOR: "yes"} if gate == "pass" else {}
         tags[registry.GATE_CHAMPION] = str(self.aliases().get(registry.CHAMPION, ""))
         version = int(service.create_model_version(self.name, f"runs:/{run}/model", run, tags=tags).version)
         service.update_model_version(self.name, str(version), f"{CARD}\n\nversion {version}")

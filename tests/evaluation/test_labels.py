@@ -126,9 +126,9 @@ def test_seeds_are_compared_under_the_shared_labels_too(tmp_path: Path) -> None:
     base, inputs = afraid(tmp_path / "base", good, 0.9), {}
     for name, predictions in (("cnn", base), ("wav2vec2", good)):
         inputs[f"model/{name}"] = model(tmp_path / name, name.upper())
-        inputs |= {f"predictions/{name}/{i}": predictions for i in range(2)}
+        inputs |= {f"predictions/{name}/{i}": predictions for i in range(3)}
     (tmp_path / "out").mkdir()
-    seeds.build(inputs, {"corpus": "c", "labels": SIX, "resamples": 300, "seed": 7}, tmp_path / "out")
+    seeds.build(inputs, {"corpus": "c", "labels": SIX, "seed": 7}, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "seeds.json").read_text())
     assert found["labels_protocol"]["shared"] == FIVE
     assert found["open"]["verdict"] == "WAV2VEC2 is better"

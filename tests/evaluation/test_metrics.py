@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from ser_tasks.errors import BadInput
-from ser_tasks.evaluation.metrics import METRICS, confusion_by_speaker, estimate, uar, uar_difference
+from ser_tasks.evaluation.metrics import METRICS, confusion_by_speaker, estimate, uar
 
 CLASSES = 5
 
@@ -40,20 +40,6 @@ def test_intervals_are_wider_when_clips_come_in_clusters() -> None:
     alone = estimate("uar", confusion_by_speaker(target, predicted, [str(i) for i in range(600)], 2), 1000, 0)
     assert clustered.value == alone.value
     assert clustered.high - clustered.low > 2 * (alone.high - alone.low)
-
-
-def test_a_difference_is_paired_by_speaker() -> None:
-    target, predicted, speaker = random_case(1)
-    worse = np.where(np.arange(len(target)) % 5 == 0, (target + 1) % CLASSES, predicted)
-    first = confusion_by_speaker(target, worse, speaker, CLASSES)
-    second = confusion_by_speaker(target, predicted, speaker, CLASSES)
-    difference = uar_difference(first, second, 1000, 0)
-    assert difference.low > 0
-    assert difference.value == pytest.approx(float(uar(second.sum(axis=0)) - uar(first.sum(axis=0))))
-    same = uar_difference(first, first, 1000, 0)
-    assert (same.value, same.low, same.high) == (0, 0, 0)
-    with pytest.raises(BadInput, match="same clips"):
-        uar_difference(first, second[:-1], 100, 0)
 
 
 def test_nothing_to_evaluate_is_an_error() -> None:

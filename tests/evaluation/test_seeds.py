@@ -42,7 +42,7 @@ def study(
 
 
 def difference(seed: int, **choices: float) -> Estimate:
-    found: Estimate = compare_over_seeds(*study(seed, **choices), CLASSES, 400, 0)["uar_difference"]  # type: ignore[arg-type]
+    found: Estimate = compare_over_seeds(*study(seed, **choices), CLASSES)["uar_difference"]  # type: ignore[arg-type]
     return found
 
 
@@ -51,12 +51,12 @@ def width(estimate: Estimate) -> float:
 
 
 def test_a_planted_difference_is_found_and_equal_models_are_mostly_not_told_apart() -> None:
-    found = compare_over_seeds(*study(0, better=0.15, sd=0.02), CLASSES, 400, 0)
+    found = compare_over_seeds(*study(0, better=0.15, sd=0.02), CLASSES)
     assert found["uar_difference"].low > 0
     assert found["uar_difference"].value == pytest.approx(0.15, abs=0.04)
-    assert found["p_bootstrap"] <= 0.01
+    assert found["p"] <= 0.01
     first, second, target, speaker = study(0, better=0.15, sd=0.02)
-    turned = compare_over_seeds(second, first, target, speaker, CLASSES, 400, 0)
+    turned = compare_over_seeds(second, first, target, speaker, CLASSES)
     assert turned["uar_difference"].high < 0
     equal = [difference(seed, sd=0.05, count=5) for seed in range(40)]
     assert sum(one.low <= 0 <= one.high for one in equal) >= 34
@@ -64,28 +64,25 @@ def test_a_planted_difference_is_found_and_equal_models_are_mostly_not_told_apar
 
 def test_seeds_that_differ_widen_the_interval_beyond_that_of_one_seed_or_of_speakers_alone() -> None:
     first, second, target, speaker = study(3, sd=0.1)
-    both = compare_over_seeds(first, second, target, speaker, CLASSES, 2000, 0)["uar_difference"]
-    alone = compare_models(first[0], second[0], target, speaker, CLASSES, 2000, 0)["uar_difference"]
+    both = compare_over_seeds(first, second, target, speaker, CLASSES)["uar_difference"]
+    alone = compare_models(first[0], second[0], target, speaker, CLASSES)["uar_difference"]
     assert width(both) > 1.5 * width(alone)
     same = [first[0]] * 3  # seeds that change nothing leave the bootstrap over speakers
-    fixed = compare_over_seeds(same, [second[0]] * 3, target, speaker, CLASSES, 2000, 0)["uar_difference"]
+    fixed = compare_over_seeds(same, [second[0]] * 3, target, speaker, CLASSES)["uar_difference"]
     assert (fixed.value, fixed.low, fixed.high) == pytest.approx((alone.value, alone.low, alone.high))
 
 
-def test_the_seeds_spread_has_its_unbiased_variance() -> None:
-    """One speaker, so that only seeds are drawn: the width is that of the mean of n seeds of sd (n - 1)."""
-    first, second, target, speaker = study(5, sd=0.1, count=8, speakers=1)
-    found = compare_over_seeds(first, second, target, speaker, CLASSES, 20000, 0)["uar_difference"]
-    spread = [np.std([(one == target).mean() for one in side], ddof=1) for side in (first, second)]
-    assert width(found) == pytest.approx(2 * 1.96 * np.hypot(*spread) / np.sqrt(8), rel=0.05)
+def test_one_speaker_tells_nothing_of_others_however_many_seeds() -> None:
+    found = compare_over_seeds(*study(5, better=0.3, count=8, speakers=1), CLASSES)
+    assert (found["uar_difference"].low, found["uar_difference"].high, found["p"]) == (-1, 1, 1)
 
 
 def test_one_training_or_other_clips_are_no_comparison_over_seeds() -> None:
     first, second, target, speaker = study(0)
     with pytest.raises(BadInput, match="at least 2 trainings"):
-        compare_over_seeds(first[:1], second, target, speaker, CLASSES, 100, 0)
+        compare_over_seeds(first[:1], second, target, speaker, CLASSES)
     with pytest.raises(BadInput, match="same clips"):
-        compare_over_seeds(first, [*second[1:], second[0][1:]], target, speaker, CLASSES, 100, 0)
+        compare_over_seeds(first, [*second[1:], second[0][1:]], target, speaker, CLASSES)
 
 
 def stored(folder: Path, skills: dict[str, float], count: int, note: str = "") -> dict[str, Path]:
@@ -98,7 +95,7 @@ def stored(folder: Path, skills: dict[str, float], count: int, note: str = "") -
     return inputs
 
 
-PARAMS = {"corpus": "c", "labels": LABELS, "resamples": 300, "seed": 7}
+PARAMS = {"corpus": "c", "labels": LABELS, "seed": 7}
 
 
 def test_the_step_writes_each_seed_mean_sd_and_who_is_better(tmp_path: Path) -> None:
@@ -111,19 +108,22 @@ def test_the_step_writes_each_seed_mean_sd_and_who_is_better(tmp_path: Path) -> 
     uars = [one["uar"] for one in cnn["seeds"]]
     assert (cnn["n"], cnn["mean"], cnn["sd"]) == (11, pytest.approx(np.mean(uars)), pytest.approx(np.std(uars, ddof=1)))
     assert found["uar_difference"]["value"] == pytest.approx(wav2vec2["mean"] - cnn["mean"])
-    assert found["uar_difference"]["low"] > 0 and found["p_bootstrap"] < 0.05
+    assert found["uar_difference"]["low"] > 0 and found["p"] < 0.05
     assert (found["corpus"], found["clips"], found["speakers"]) == ("c", 96, 8)
     assert found["verdict"] == "WAV2VEC2 is better"
     assert found["remark"] == ""
 
 
-def test_the_step_says_few_seeds_and_gives_a_random_model_no_verdict(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [("random", "no verdict: one of them is random"), ("", "undecided: 2 seeds; a verdict over seeds needs 3")],
+)
+def test_two_seeds_and_a_random_model_give_no_verdict(tmp_path: Path, note: str, said: str) -> None:
     (tmp_path / "out").mkdir()
-    inputs = stored(tmp_path, {"cnn": 0.2, "wav2vec2": 4.0}, 2, "random")
+    inputs = stored(tmp_path, {"cnn": 0.2, "wav2vec2": 4.0}, 2, note)
     seeds.build(inputs, PARAMS, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "seeds.json").read_text())
-    assert found["verdict"] == "no verdict: one of them is random"
-    assert found["remark"] == "with 2 seeds the interval may be too narrow"
+    assert found["verdict"] == said
 
 
 def test_trainings_on_other_clips_are_refused(tmp_path: Path) -> None:
@@ -162,13 +162,3 @@ def test_several_seeds_change_no_first_training_and_a_later_one_is_that_of_a_stu
     assert asked(planned(4, 3), name) == asked(planned(4, 1), name)
     assert asked(planned(4, 3), f"{name}/2") == asked(planned(6, 1), name)
     assert asked(planned(4, 3), f"{name}/2") != asked(planned(4, 3), name)
-
-
-@pytest.mark.prove
-@pytest.mark.parametrize(("count", "least"), [(2, 0.70), (3, 0.84), (5, 0.89), (10, 0.91)])
-@pytest.mark.parametrize("sd", [0.02, 0.08])
-def test_the_interval_over_seeds_and_speakers_covers_a_difference_of_none(count: int, least: float, sd: float) -> None:
-    found = [difference(seed, sd=sd, count=count, speakers=20) for seed in range(300)]
-    covered = np.mean([one.low <= 0 <= one.high for one in found])
-    print(f"{count} seeds of sd {sd}: {covered:.3f}")
-    assert covered >= least

@@ -237,29 +237,32 @@ def test_a_better_model_is_called_so_and_a_random_one_gets_no_verdict(tmp_path: 
     }  # fmt: skip
     out = tmp_path / "out"
     out.mkdir()
-    compare.build(inputs, {"corpus": "c", "labels": LABELS, "resamples": 500, "seed": 0}, out)
+    compare.build(inputs, {"corpus": "c", "labels": LABELS}, out)
     pairs = {(p["first"], p["second"]): p for p in json.loads((out / "difference.json").read_text())["pairs"]}
     assert pairs["bad", "good"]["verdict"] == "Good is better"
     assert pairs["bad", "good"]["uar_difference"]["low"] > 0
     assert json.loads((out / "difference.json").read_text())["remark"] == ""
     assert pairs["good", "odd"]["verdict"] == "no verdict: one of them is random"
-    assert all(p["bootstrap_p_holm"] >= p["p_bootstrap"] for p in pairs.values())
+    assert all(p["p_corrected"] == min(1, 3 * p["p"]) for p in pairs.values())
 
 
-@pytest.mark.parametrize("tested", [1, 4])
-def test_few_speakers_tell_no_models_apart_and_the_file_says_so(tmp_path: Path, tested: int) -> None:
+@pytest.mark.parametrize(("tested", "models", "needed"), [(1, 2, 6), (5, 2, 6), (6, 3, 7), (7, 4, 8)])
+def test_too_few_speakers_for_the_number_of_pairs_tell_no_models_apart_and_the_file_says_so(
+    tmp_path: Path, tested: int, models: int, needed: int
+) -> None:
+    names = [f"m{i}" for i in range(models)]
     inputs = {
-        f"predictions/{name}": predictions(tmp_path / name, seed, skill, tested=tested)
-        for name, seed, skill in (("bad", 1, 0.2), ("good", 2, 6.0))
+        f"predictions/{name}": predictions(tmp_path / name, seed, 6.0 * seed, tested=tested)
+        for seed, name in enumerate(names)
     }
-    inputs |= {f"model/{name}": model(tmp_path / f"m-{name}", name) for name in ("bad", "good")}
-    compare.build(inputs, {"corpus": "c", "labels": LABELS, "resamples": 500, "seed": 0}, tmp_path)
+    inputs |= {f"model/{name}": model(tmp_path / f"m-{name}", name) for name in names}
+    compare.build(inputs, {"corpus": "c", "labels": LABELS}, tmp_path)
     found = json.loads((tmp_path / "difference.json").read_text())
-    (pair,) = found["pairs"]
-    assert pair["uar_difference"]["low"] > 0 and pair["bootstrap_p_holm"] < 0.05
-    assert pair["verdict"] == f"undecided: {tested} speaker(s); under 5 no model is called better"
-    assert found["remark"] == f"with {tested} speaker(s) intervals and p-values mean little"
-    assert "1 comparison(s) of models on c" in found["family"]
+    first, many = found["pairs"][0], len(found["pairs"])
+    assert (first["uar_difference"]["low"] > 0) == (tested > 1)
+    counted = "one comparison" if many == 1 else f"{many} comparisons"
+    assert first["verdict"] == f"undecided: {tested} speaker(s); {counted} of models need{'s' * (many == 1)} {needed}"
+    assert found["remark"].startswith(f"{tested} speaker(s): too few for a verdict, which needs {needed} for {counted}")
 
 
 def test_other_clips_are_not_compared(tmp_path: Path) -> None:
@@ -269,7 +272,7 @@ def test_other_clips_are_not_compared(tmp_path: Path) -> None:
     inputs = {"predictions/a": one, "predictions/b": other}
     inputs |= {"model/a": model(tmp_path / "ma", "A"), "model/b": model(tmp_path / "mb", "B")}
     with pytest.raises(BadInput, match="were not asked for the same clips"):
-        compare.build(inputs, {"corpus": "c", "labels": LABELS, "resamples": 100, "seed": 0}, tmp_path)
+        compare.build(inputs, {"corpus": "c", "labels": LABELS}, tmp_path)
 
 
 def mark_seen(stored: Path, how: dict[str, str]) -> None:
@@ -317,5 +320,5 @@ def test_models_are_compared_on_clips_that_neither_has_seen(tmp_path: Path) -> N
     inputs |= {f"model/{name}": model(tmp_path / f"m{name}", name) for name in names}
     for name in names:
         mark_seen(inputs[f"predictions/{name}"], {"s04": "clip"})
-    compare.build(inputs, {"corpus": "c", "labels": LABELS, "resamples": 100, "seed": 0}, tmp_path)
+    compare.build(inputs, {"corpus": "c", "labels": LABELS}, tmp_path)
     assert json.loads((tmp_path / "difference.json").read_text())["speakers"] == 7

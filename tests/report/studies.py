@@ -11,6 +11,7 @@ import pandas as pd
 from ser_tasks.builds.compare import few
 from ser_tasks.config import RANDOM_ENCODER
 from ser_tasks.data.manifest import SCHEMA, write_manifest
+from ser_tasks.evaluation.comparison import paired_difference
 from ser_tasks.evaluation.metrics import (
     METRICS,
     NAMES,
@@ -18,7 +19,6 @@ from ser_tasks.evaluation.metrics import (
     estimate,
     per_class,
     recalls,
-    uar_difference,
 )
 
 LABELS = ["angry", "disgust", "fear", "happy", "neutral", "sad"]
@@ -224,8 +224,8 @@ def _difference(folder: Path, corpus: str, cnn: np.ndarray, wav2vec2: np.ndarray
         {
             "corpus": corpus,
             "what": "UAR of the second minus UAR of the first",
-            "family": f"p-values corrected (Holm 1979) for the 1 comparison(s) of models on {corpus}",
-            "remark": few(len(cnn)),
+            "family": f"one comparison of models on {corpus}",
+            "remark": few(len(cnn), 1),
             "labels_protocol": _protocol(SHARED, across=True),
             "speakers": len(cnn),
             "pairs": [
@@ -233,9 +233,9 @@ def _difference(folder: Path, corpus: str, cnn: np.ndarray, wav2vec2: np.ndarray
                     "first": "cnn",
                     "second": "wav2vec2",
                     "titles": [TITLES["cnn"], TITLES["wav2vec2"]],
-                    "uar_difference": asdict(uar_difference(cnn, wav2vec2, 200, 0)),
-                    "bootstrap_p_holm": 0.001,
-                    "mcnemar_p_holm": 0.0004,
+                    "uar_difference": asdict(paired_difference(cnn, wav2vec2).estimate()),
+                    "p": 0.001,
+                    "p_corrected": 0.001,
                     "only_first_right": 40,
                     "only_second_right": 3,
                     "verdict": f"no verdict: one of them is {RANDOM_ENCODER}",
@@ -260,9 +260,9 @@ def _seeds(folder: Path, corpus: str) -> Path:
         "clips": 180,
         "speakers": 6,
     }
-    found = {"uar_difference": {"value": -0.35, "low": -0.45, "high": -0.25}, "p_bootstrap": 0.0002}
+    found = {"uar_difference": {"value": -0.35, "low": -0.45, "high": -0.25}, "p": 0.0002}
     about |= {"labels_protocol": _protocol(OVER_ALL, across=False), "open": None}
-    said = {"verdict": "CNN on log-mel is better", "remark": "with 2 seeds the interval may be too narrow"}
+    said = {"verdict": "CNN on log-mel is better", "remark": "4 speaker(s): too few for a verdict"}
     _put(folder / "seeds.json", about | {"models": models} | found | said)
     return folder
 

@@ -179,7 +179,7 @@ def test_several_seeds_have_a_table_and_a_sentence_and_one_seed_has_neither(plai
     assert "CNN on log-mel 0.550 0.075 2 3: 0.600, 4: 0.500" in rows
     assert any(row.startswith(f"wav2vec2, small, random {RANDOM_ENCODER} 0.200 0.025 2") for row in rows)
     assert "minus CNN on log-mel, over seeds and speakers: −0.350 (−0.450 to −0.250), p &lt; .001: CNN on" in words
-    assert "with 2 seeds the interval may be too narrow" in words
+    assert "4 speaker(s): too few for a verdict" in words
     assert "over seeds" not in words_of(plain).lower()
 
 
@@ -209,7 +209,7 @@ def test_the_tables_say_what_the_steps_found(whole: Path) -> None:
     assert "AUC 0.840 (0.740 to 0.920)" in html
     assert "Evaluation e1e1e1e1e1e1:" in html
     assert "with 4 speakers it means little" in html
-    assert "with 4 speaker(s) intervals and p-values mean little" in html
+    assert "4 speaker(s): too few for a verdict, which needs 6 for one comparison" in html
     assert "In simulations such an interval held the truth in" in html and "88 % with 4 speakers" in html
     assert "Labels, 120 clips: 20 surprised count as happy; left out: 20 calm." in html
     assert "Against people who heard the voice, the same 100 clips" in html
