@@ -80,7 +80,7 @@ def _metrics(
         "note": about["note"],
         "left_out_together": held_out,
         "auc": {name: pooled_auc[name] for name in ("value", "low", "high", "p")},
-        "interval": "95 %, the wider of speakers resampled and labels shuffled",
+        "interval": "95 %, the wider of the jackknife over speakers and of shuffled labels",
         "explained_by": found.metrics["verdict"]["explained_by"],
         "clips": len(scores),
         "high_clips": int(high.sum()),

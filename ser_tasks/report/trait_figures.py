@@ -171,7 +171,7 @@ def curve_picture(curve: pd.DataFrame, metrics: Mapping[str, Any], scene: Scene)
     held_out = metrics["left_out_together"]
     return _picture(
         "trait-layers", title,
-        f"Each layer by itself, the {held_out} held out; bars: 95 %, speakers resampled; dotted: chance. Under a "
+        f"Each layer by itself, the {held_out} held out; bars: 95 %, jackknife over speakers; dotted: chance. Under a "
         "point: in how many folds it was chosen, on the training clips alone. The AUC reported elsewhere is of the "
         "chosen layers, not of the best one.",
         f"AUC inside speakers by layer: highest {best['within']:.2f} at {best['candidate']}.",
@@ -254,7 +254,7 @@ def effects_picture(effects: pd.DataFrame, metrics: Mapping[str, Any], scene: Sc
     named = [f"{row.measure} {row.value:.2f}" for row in data[clear].itertuples()]
     return _picture(
         "trait-effects", title,
-        "High minus low, differences between speakers left out; bars: 95 %, speakers resampled. Coloured: "
+        "High minus low, differences between speakers left out; bars: 95 %, jackknife over speakers. Coloured: "
         "the bar leaves 0 out, and q below .05 (labels shuffled within speakers, Benjamini and Hochberg).",
         f"Measures that differ (Cohen's d): {', '.join(named) or 'none'}.", figure,
         effects, metrics, scene,

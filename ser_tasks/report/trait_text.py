@@ -85,8 +85,8 @@ def _confounds(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
 
 def _directions(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     group = "Cosine of the direction"
-    yield _row(group, "with itself, speakers resampled", evidence["stability"]["bootstrap"], n)
-    yield _row(group, "of one half of the speakers with that of the other", evidence["stability"]["split_half"], n)
+    yield _row(group, "with itself, speakers resampled: its range", evidence["stability"]["bootstrap"], n)
+    yield _row(group, "of one half of the speakers with that of the other: its range", evidence["stability"]["split_half"], n)
     for name, value in evidence["compass"].items():
         yield _row(group, f"with {name} ({value['from']})", value, n)
     for name, value in evidence["alternatives"].items():

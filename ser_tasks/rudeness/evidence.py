@@ -139,7 +139,7 @@ def examine(
         "power": power_of(within_speaker) if len(within_speaker) else None,
     }
     metrics["refused"] = _refused(case, metrics)
-    effects = effect_sizes(clips[list(prosody)], high, speakers, case.draws, options.permutations, options.seed)
+    effects = effect_sizes(clips[list(prosody)], high, speakers, options.permutations, options.seed)
     return Evidence(metrics, score, candidate, pd.concat(nulls, ignore_index=True), _curve(case, run), effects)
 
 
@@ -242,7 +242,7 @@ def _compass(case: _Case, candidate: int) -> dict[str, Any]:
     values = without_speakers(case.layers.read(candidate), case.speakers)
     rated = {name: case.clips[name].to_numpy(dtype=np.float64) for name in RATED if name in case.clips}
     names = case.clips["emotion"].fillna("unknown")
-    found = compass(values, case.high, case.speakers, list(names), rated, case.draws)
+    found = compass(values, case.high, case.speakers, list(names), rated)
     n = {"clips": len(case.high), "speakers": int(case.speakers.max()) + 1}
     return {name: value | n for name, value in found.items()}
 
@@ -250,7 +250,7 @@ def _compass(case: _Case, candidate: int) -> dict[str, Any]:
 def _alternatives(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
     """Other directions through the same clips, in the candidate that each fold chose: AUC and the angle to v.
 
-    Their intervals come from resampled speakers alone, which near .5 are too narrow: see `estimate`.
+    Their intervals know nothing of what fitting adds, so that near .5 they are too narrow: see `estimate`.
     """
     rating = case.clips["rating"].to_numpy(dtype=np.float64)
     names = [*ALTERNATIVES, *(["rating"] if np.isfinite(rating).mean() > 0.5 else [])]
