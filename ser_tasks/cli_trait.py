@@ -184,7 +184,9 @@ def _score_clip(trait: str, folder: Path, encoder: Path, wav_path: Path, as_json
         typer.echo(json.dumps({"path": str(wav_path), "trait": trait, **found}))
         return
     out.print(
-        f"{wav_path.name}: {trait} {found['score']:+.2f}, percentile {found['percentile']:.0f} of the fit's clips"
+        f"{wav_path.name}: {trait} {found['score']:+.2f}, percentile {found['percentile']:.0f} of "
+        f"{found['percentile_of']}",
+        soft_wrap=True,
     )
 
 

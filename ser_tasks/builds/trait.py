@@ -20,6 +20,7 @@ from ser_tasks.rudeness.embeddings import read_layers
 from ser_tasks.rudeness.evidence import Evidence, Options, examine
 from ser_tasks.rudeness.folds import Layers
 from ser_tasks.rudeness.groups import groups_in_words, in_groups
+from ser_tasks.rudeness.null import AUC_NAMES
 from ser_tasks.rudeness.prosody import MEASURES
 from ser_tasks.rudeness.traitfile import fit_vector, pooled, save_trait
 
@@ -57,8 +58,12 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
         key: metrics[key] for key in ("embeddings", "note", "groups", "clips", "speakers", "auc", "explained_by")
     }
     high = clips["high"].to_numpy(dtype=bool)
+    summary["percentile_of"] = (
+        f"{len(clips)} clips of {params['corpus']}, each scored by a direction fitted without its "
+        f"{metrics['left_out_together']}"
+    )
     summary |= {"corpus": params["corpus"]} | {key: about[key] for key in ("front_end",) if key in about}
-    vector = fit_vector(params["name"], layer, pooling, read(found.candidate), high, summary)
+    vector = fit_vector(params["name"], layer, pooling, read(found.candidate), high, found.raw, summary)
     save_trait(vector, out)
     scores.to_parquet(out / "scores.parquet", index=False)
     for name in ("null", "curve", "effects"):
@@ -70,7 +75,8 @@ def _metrics(
     params: Mapping[str, Any], about: Mapping[str, str], scores: pd.DataFrame, found: Evidence, rated: bool
 ) -> dict[str, Any]:
     held_out = next(iter(found.metrics["left_out"]))
-    pooled_auc = found.metrics["left_out"][held_out]["pooled"]
+    section = found.metrics["left_out"][held_out]
+    pairs = {"inside_speakers": section["within_speaker"], "one_clip": section["one_clip"]}
     high = scores["high"].to_numpy(dtype=bool)
     loud = [name for name in ("rms_db", "centroid_hz") if name in scores]
     return {
@@ -79,7 +85,10 @@ def _metrics(
         "embeddings": about["title"],
         "note": about["note"],
         "left_out_together": held_out,
-        "auc": {name: pooled_auc[name] for name in ("value", "low", "high", "p")},
+        "auc": {
+            name: {"name": AUC_NAMES[name]} | {key: value[key] for key in ("value", "low", "high", "p")}
+            for name, value in pairs.items()
+        },
         "interval": "95 %, the wider of the jackknife over speakers and of shuffled labels",
         "explained_by": found.metrics["verdict"]["explained_by"],
         "clips": len(scores),

@@ -16,6 +16,10 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 
+AUC_NAMES = {"inside_speakers": "AUC inside speakers", "one_clip": "AUC of one clip of an unknown speaker"}
+"""The first is of pairs of clips of one speaker; the second of raw held-out scores, as a single clip is served."""
+
+
 @dataclass(frozen=True)
 class Value:
     """An AUC with its 95 % interval and its one-sided p-value (None where labels cannot be shuffled)."""

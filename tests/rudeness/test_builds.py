@@ -78,9 +78,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Planted, dict[str, 
 def test_the_step_writes_the_direction_its_scores_and_its_evidence(built: tuple[Planted, dict, Path]) -> None:
     corpus, _, out = built
     metrics, trait = read(out), load_trait(out)
-    assert metrics["explained_by"] == "none" and metrics["auc"]["low"] > 0.7
+    assert metrics["explained_by"] == "none" and metrics["auc"]["inside_speakers"]["low"] > 0.7
     assert metrics["left_out_together"] == "session"
     assert trait.about["auc"] == metrics["auc"] and trait.layer == 1
+    assert [auc["name"] for auc in metrics["auc"].values()] == [
+        "AUC inside speakers", "AUC of one clip of an unknown speaker"
+    ]  # fmt: skip
+    assert metrics["auc"]["one_clip"]["value"] < metrics["auc"]["inside_speakers"]["value"]  # speakers differ
+    assert trait.percentile_of == "480 clips of x, each scored by a direction fitted without its session"
     scores = pd.read_parquet(out / "scores.parquet")
     assert len(scores) == metrics["clips"] == len(corpus.clips)
     assert scores["score"].corr(scores["rating"], method="spearman") == pytest.approx(
@@ -173,7 +178,7 @@ def test_anger_minus_calm_is_a_strong_direction_across_actors_and_loudness_has_m
     metrics, out = ravdess_trait
     evidence = metrics["evidence"]
     assert evidence["n"] | {"clips": 384, "speakers": 24, "speakers_with_both": 24} == evidence["n"]
-    assert metrics["auc"]["value"] > 0.98 and metrics["auc"]["p"] < 0.01
+    assert all(auc["value"] > 0.98 and auc["p"] < 0.01 for auc in metrics["auc"].values())
     curve = pd.read_parquet(out / "curve.parquet")
     assert (curve["within"] > 0.95).all()
     without = evidence["residual"]["loudness"]
