@@ -283,7 +283,8 @@ def _embed_needs(plan: Plan, about: str) -> Needs:
 
 def _embed_params(plan: Plan, about: str) -> dict[str, Any]:
     title = f"{plan.pretrained} (pretrained)" if plan.embedder == "encoder" else ""
-    return {"title": title, "part": _part(about)[1:], "precision": _trait(plan.config).precision}
+    params = {"title": title, "part": _part(about)[1:], "precision": _trait(plan.config).precision}
+    return params if plan.embedder == "encoder" else params | {"corpus": _part(about)[0]}
 
 
 def _trait_params(plan: Plan, about: str) -> dict[str, Any]:
