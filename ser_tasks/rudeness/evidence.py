@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import spearmanr
 
 from ser_tasks.errors import BadInput
 from ser_tasks.rudeness.agreement import agreement
@@ -15,8 +14,9 @@ from ser_tasks.rudeness.confounds import RATED, classified, confound_values, gai
 from ser_tasks.rudeness.directions import ALTERNATIVES, cosine, direction, rating_direction
 from ser_tasks.rudeness.effects import effect_sizes
 from ser_tasks.rudeness.folds import HeldOut, Layers, held_out, make_folds, numbered
-from ser_tasks.rudeness.null import Value, estimate, movable, rounded, shuffled
+from ser_tasks.rudeness.null import Value, estimate, movable, rounded, shuffled, shuffled_rows
 from ser_tasks.rudeness.ranks import draw_clusters, pairs_within
+from ser_tasks.rudeness.rating import correlation
 from ser_tasks.rudeness.shape import shape_of
 from ser_tasks.rudeness.stability import compass, stability
 from ser_tasks.rudeness.verdict import (
@@ -144,7 +144,7 @@ def examine(
         "stability": stability(layers.read(candidate), high, speakers, case.draws, options.seed),
         "compass": _compass(case, candidate),
         "alternatives": _alternatives(case, folds, run.chosen[:, 0]),
-        "rating": _against_rating(case, score, ratings),
+        "rating": _against_rating(case, run, ratings),
         "shape": shape_of(score, chosen_extremes=options.stand_in, seed=options.seed),
         "power": power_of(within_speaker) if len(within_speaker) else None,
     }
@@ -298,27 +298,20 @@ def _alternatives(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
     return table
 
 
-def _against_rating(case: _Case, score: Floats, ratings: pd.DataFrame | None) -> dict[str, Any] | None:
-    """Spearman of the score with the mean rating, speakers resampled, beside what the annotators allow."""
+def _against_rating(case: _Case, run: HeldOut, ratings: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Spearman of the score with the mean rating, beside what the annotators allow."""
     rating = case.clips["rating"].to_numpy(dtype=np.float64)
     rated = np.isfinite(rating)
-    if rated.sum() < 10 or np.ptp(rating[rated]) == 0:
+    if rated.sum() < 10 or not rated.all() or np.ptp(rating[rated]) == 0:
         return None
-    members = [np.flatnonzero(rated & (case.speakers == s)) for s in range(case.draws.shape[1])]
-    resampled = []
-    for draw in case.draws[:500].astype(int):
-        rows = np.concatenate([np.repeat(m, times) for m, times in zip(members, draw, strict=True)])
-        if len(rows) >= 10:
-            resampled.append(spearmanr(score[rows], rating[rows]).statistic)
-    found = spearmanr(score[rated], rating[rated])
-    low, top = np.nanpercentile(resampled, [2.5, 97.5])
+    source = shuffled_rows(case.high, case.speakers, case.options.permutations, case.options.seed)
+    found = correlation(run.scores, rating[source], case.speakers)
     known = agreement(ratings, case.options.resamples, case.options.seed) if ratings is not None else None
     ceiling = known["ceiling"]["value"] if known else None
     return {
-        "spearman": rounded({"value": float(found.statistic), "low": low, "high": top, "p": float(found.pvalue)})
-        | {"clips": int(rated.sum()), "speakers": len([m for m in members if len(m)])},
+        "spearman": rounded(found.as_dict()) | {"clips": len(rating), "speakers": int(case.speakers.max()) + 1},
         "annotators": known,
-        "share_of_ceiling": round(float(found.statistic) / ceiling, 4) if ceiling else None,
+        "share_of_ceiling": round(found.value / ceiling, 4) if ceiling else None,
     }
 
 

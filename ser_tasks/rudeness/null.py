@@ -35,14 +35,18 @@ class Value:
 
 def shuffled(high: Bools, strata: Ints, shuffles: int, seed: int) -> Bools:
     """The true labels and shuffles of them inside strata: bool [n, 1 + shuffles], the true ones first."""
+    return high[shuffled_rows(high, strata, shuffles, seed)]
+
+
+def shuffled_rows(high: Bools, strata: Ints, shuffles: int, seed: int) -> Ints:
+    """Whose label each clip gets in `shuffled`: int [n, 1 + shuffles]; clips whose label cannot change keep theirs."""
     draw = np.random.default_rng(seed)
-    labels = np.repeat(high[:, None], shuffles + 1, axis=1)
+    source = np.repeat(np.arange(len(high))[:, None], shuffles + 1, axis=1)
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
         if 0 < high[rows].sum() < len(rows):
-            order = draw.random((shuffles, len(rows))).argsort(axis=1)
-            labels[rows, 1:] = high[rows][order].T
-    return labels
+            source[rows, 1:] = rows[draw.random((shuffles, len(rows))).argsort(axis=1)].T
+    return source
 
 
 def movable(high: Bools, strata: Ints) -> int:
