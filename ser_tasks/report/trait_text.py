@@ -80,6 +80,9 @@ def _confounds(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     for key, group in _SECTIONS:
         for name, value in evidence[key].items():
             words = "speakers' means taken out" if key == "residual" and name == "speaker" else name
+            if "null_mean" in value:
+                chance = number(value["null_mean"])
+                words = f"who speaks: over all pairs, by each speaker's share of high clips; chance gives {chance}"
             yield _row(group, words, value, n)
             if value.get("drop") is not None:
                 yield _row(group, f"drop in AUC by taking {name} out", _part_of(value, "drop"), n)
@@ -107,7 +110,12 @@ def _rating(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     rating = evidence["rating"]
     if not rating:
         return
-    yield _row("Against the rating", "Spearman's rho of score and mean rating", rating["spearman"], n)
+    yield _row(
+        "Against the rating",
+        "Spearman's rho of score and mean rating; p: ratings shuffled inside speakers",
+        rating["spearman"],
+        n,
+    )
     if known := rating["annotators"]:
         of = f"{known['utterances']} utterances, {known['annotators']} annotators"
         yield _row("Against the rating", "ceiling: what a perfect score would reach", known["ceiling"], of)
