@@ -195,7 +195,8 @@ def _print_evidence(metrics: dict[str, Any]) -> None:
 
     verdict = verdict_in_words(metrics)
     _print_rows(evidence_rows(metrics), f"{metrics['trait']}: {metrics['groups']}; embeddings: {metrics['embeddings']}")
-    said = [f"explained by: {verdict['explained_by']}: {verdict['why']}"]
+    said = [f"note: {metrics['note']}"] if metrics["note"] else []
+    said += [f"explained by: {verdict['explained_by']}: {verdict['why']}"]
     said += [f"continuous: {verdict['shape']}: {verdict['shape_why']}"]
     said += [f"not carried by this much data: {words}" for words in verdict["refused"]]
     for sentence in said:

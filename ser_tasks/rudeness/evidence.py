@@ -311,7 +311,7 @@ def _against_rating(case: _Case, run: HeldOut, ratings: pd.DataFrame | None) -> 
     return {
         "spearman": rounded(found.as_dict()) | {"clips": len(rating), "speakers": int(case.speakers.max()) + 1},
         "annotators": known,
-        "share_of_ceiling": round(found.value / ceiling, 4) if ceiling else None,
+        "share_of_ceiling": round(found.value / ceiling, 4) if ceiling and np.isfinite(found.value) else None,
     }
 
 
