@@ -184,7 +184,9 @@ def _score_clip(trait: str, folder: Path, encoder: Path, wav_path: Path, as_json
         typer.echo(json.dumps({"path": str(wav_path), "trait": trait, **found}))
         return
     out.print(
-        f"{wav_path.name}: {trait} {found['score']:+.2f}, percentile {found['percentile']:.0f} of the fit's clips"
+        f"{wav_path.name}: {trait} {found['score']:+.2f}, percentile {found['percentile']:.0f} of "
+        f"{found['percentile_of']}",
+        soft_wrap=True,
     )
 
 
@@ -193,7 +195,8 @@ def _print_evidence(metrics: dict[str, Any]) -> None:
 
     verdict = verdict_in_words(metrics)
     _print_rows(evidence_rows(metrics), f"{metrics['trait']}: {metrics['groups']}; embeddings: {metrics['embeddings']}")
-    said = [f"explained by: {verdict['explained_by']}: {verdict['why']}"]
+    said = [f"note: {metrics['note']}"] if metrics["note"] else []
+    said += [f"explained by: {verdict['explained_by']}: {verdict['why']}"]
     said += [f"continuous: {verdict['shape']}: {verdict['shape_why']}"]
     said += [f"not carried by this much data: {words}" for words in verdict["refused"]]
     for sentence in said:

@@ -66,6 +66,8 @@ def embed_corpus(source: str, reader: str, encoder: Path) -> Embedded:
     params = {
         "title": "" if trained else f"{encoder.resolve().name} (pretrained)", "part": [0, 1], "precision": "float32"
     }  # fmt: skip
+    if trained:
+        params["corpus"] = description["name"]
     inputs = {"model" if trained else "encoder": encoder, "audio": audio}
     part = cached_build("embed", inputs, params, {"audio": audio.name, "encoder": files})
     embeddings = cached_build("embeddings", {"part/0": part}, {}, {"part": part.name})

@@ -184,7 +184,7 @@ def in_words(night: Mapping[str, Any]) -> str:
         lines.append("new: " + "; ".join(night["why"]))
     if night.get("evaluation"):
         lines.append(f"evaluation {night['evaluation']}")
-    lines += [f"AUC {name}: {value:.3f}" for name, value in night.get("auc", {}).items()]
+    lines += [f"{name}: {value:.3f}" for name, value in night.get("auc", {}).items()]
     lines += [f"UAR {name}: {value:.3f}" for name, value in night.get("uar", {}).items()]
     for trait, value in night.get("alpha", {}).items():
         lines.append(f"agreement on {trait}: alpha {'unknown' if value is None else f'{value:.3f}'}")
@@ -206,12 +206,20 @@ def _of_ratings(store: Store) -> dict[str, Any]:
     return {"version": version.version, "alpha": {trait: item["alpha"]["value"] for trait, item in found.items()}}
 
 
+def _of_trait(trait: Mapping[str, Any]) -> dict[str, float]:
+    """Each AUC by name; a record of before there were two has neither."""
+    if not isinstance(trait["auc"], Mapping):
+        return {}
+    found = {f"{trait['trait']}, {auc['name']}": auc["value"] for auc in trait["auc"].values()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _of_record(record: Mapping[str, Any], store: Store) -> dict[str, Any]:
     rows, trait = record["summary"]["rows"], record["summary"]["rudeness"]
     return {
         "uar": {f"{row['model']} on {row['corpus']}": row["uar"] for row in rows},
         "evaluation": record["summary"]["evaluation"],
-        "auc": {trait["trait"]: trait["auc"]} if trait and trait["auc"] is not None else {},
+        "auc": _of_trait(trait) if trait else {},
         "drift": _drift(record, store),
         "registered": [{k: item[k] for k in ("name", "version", "new")} for item in record["registered"]],
         "built": sum(item.get("hit") is False for item in record["steps"]),

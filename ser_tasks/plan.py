@@ -152,6 +152,11 @@ def make_plan(
     results += pinned
     if config.wav2vec2.encoder not in encoders:
         notes.append(f"wav2vec2 uses the config's offline encoder, {RANDOM_ENCODER}")
+    if config.trait and config.trait.embedder == "auto" and not any(name in encoders for name in _encoder_pins(config)):
+        notes.append(
+            "trait.embedder is auto and no encoder's weights can be had: the trait is scored in embeddings of the CNN, "
+            "which has learnt emotion labels; only speakers whom it has not seen count"
+        )
     if ratings:
         results.append({"step": "annotations", "about": "", "ref": ratings})
     results += [{"step": "champion", "about": name, "ref": ref} for name, ref in (champions or {}).items()]

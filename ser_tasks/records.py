@@ -351,9 +351,7 @@ def summarise(given: Sequence[Mapping[str, Any]], store: Store) -> dict[str, Any
         and {
             "trait": trait["trait"],
             "groups": trait["groups"],
-            "auc": trait["auc"]["value"],
-            "low": trait["auc"]["low"],
-            "high": trait["auc"]["high"],
+            "auc": trait["auc"],
             "n": trait["clips"],
             "speakers": trait["speakers"],
         },

@@ -17,7 +17,8 @@ class ServedTrait(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self.scorer = Scorer.load(Path(context.artifacts["trait"]), Path(context.artifacts["encoder"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row a clip: score (0: the mean of the corpus of the fit, 1: its standard deviation), percentile in it."""
+        """One row a clip: score (0: the mean of the corpus of the fit, 1: its standard deviation), percentile, and the
+        scores that it is a percentile of (percentile_of)."""
         return pd.DataFrame([self.scorer.score(bytes(body)) for body in model_input["audio"]])
 
 

@@ -285,7 +285,8 @@ def _embed_needs(plan: Plan, about: str) -> Needs:
 
 def _embed_params(plan: Plan, about: str) -> dict[str, Any]:
     title = f"{plan.pretrained} (pretrained)" if plan.embedder == "encoder" else ""
-    return {"title": title, "part": _part(about)[1:], "precision": _trait(plan.config).precision}
+    params = {"title": title, "part": _part(about)[1:], "precision": _trait(plan.config).precision}
+    return params if plan.embedder == "encoder" else params | {"corpus": _part(about)[0]}
 
 
 def _trait_params(plan: Plan, about: str) -> dict[str, Any]:
@@ -482,7 +483,7 @@ STEPS: dict[str, Step] = {
     "trait": Step(
         "v = mean(E_high) - mean(E_low), scored on sessions or speakers that it was not fitted on, and all that speaks "
         "for and against it.",
-        2,
+        3,
         "ser_tasks.builds.trait:build",
         _trait_needs,
         _trait_params,
@@ -490,7 +491,7 @@ STEPS: dict[str, Step] = {
     ),
     "transfer": Step(
         "The direction of one corpus scored on another.",
-        1,
+        2,
         "ser_tasks.builds.transfer:build",
         _transfer_needs,
         params=lambda plan, corpus: (
@@ -521,7 +522,7 @@ STEPS: dict[str, Step] = {
     ),
     "trait_report": Step(
         "One HTML page about the trait alone.",
-        1,
+        2,
         "ser_tasks.builds.trait_report:build",
         needs=lambda plan, about: (
             {"figures": ("trait_figures", ""), "trait": ("trait", ""), "scan": ("scan", _trait(plan.config).corpus)}

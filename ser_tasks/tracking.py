@@ -384,7 +384,9 @@ def log_study(
                 place = f"seeds.{over['corpus']}.{model['model']}"
                 mlflow.log_metrics({f"{place}.uar_mean": model["mean"], f"{place}.uar_sd": model["sd"]})
         if summary["rudeness"]:
-            mlflow.log_metric(f"{summary['rudeness']['trait']}.auc", summary["rudeness"]["auc"])
+            trait = summary["rudeness"]
+            aucs = {f"{trait['trait']}.auc_{name}": found["value"] for name, found in trait["auc"].items()}
+            mlflow.log_metrics({name: value for name, value in aucs.items() if value is not None})
         mlflow.log_dict(dict(summary), "summary.json")
         mlflow.log_artifacts(str(report), "report")
         found: str = started.info.run_id

@@ -83,7 +83,7 @@ def _log_model(fitted: FittedTrait) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, Schema
 
-    outputs = [ColSpec("double", "score"), ColSpec("double", "percentile")]
+    outputs = [ColSpec("double", "score"), ColSpec("double", "percentile"), ColSpec("string", "percentile_of")]
     return mlflow.pyfunc.log_model(
         name="model",
         python_model=str(SERVED_TRAIT),
@@ -95,27 +95,31 @@ def _log_model(fitted: FittedTrait) -> Any:
 
 
 def headline(metrics: Mapping[str, Any], transfers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """`auc` with its interval, `auc_within_speaker`, and `transfer.<corpus>.auc`."""
-    held_out = metrics["evidence"]["left_out"][metrics["left_out_together"]]
-    values = {"auc": metrics["auc"]["value"], "auc_low": metrics["auc"]["low"], "auc_high": metrics["auc"]["high"]}
-    values["auc_within_speaker"] = held_out["within_speaker"]["value"]
+    """`auc_inside_speakers` and `auc_one_clip` with their intervals, and the same as `transfer.<corpus>.*`."""
+    values: dict[str, float | None] = {}
+    for name, found in metrics["auc"].items():
+        values |= {f"auc_{name}": found["value"], f"auc_{name}_low": found["low"], f"auc_{name}_high": found["high"]}
     for found in transfers:
         if found["pooled"]:
-            values[f"transfer.{found['corpus']}.auc"] = found["pooled"]["value"]
+            values[f"transfer.{found['corpus']}.auc_inside_speakers"] = found["within_speaker"]["value"]
+            values[f"transfer.{found['corpus']}.auc_one_clip"] = found["pooled"]["value"]
     return {name: value for name, value in values.items() if value is not None}
 
 
 def trait_card(fitted: FittedTrait) -> str:
     """What a reviewer needs, as the version's description (Markdown)."""
     metrics, evidence = fitted.metrics, fitted.metrics["evidence"]
-    auc = metrics["auc"]
+    aucs = [
+        f"{found['name']} {found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+        for found in metrics["auc"].values()
+    ]
     lines = [f"**{fitted.name}**, trait `{fitted.key[:12]}`"]
     if fitted.tags.get("ser.data") == "synthetic":
         lines.append("Fitted on **synthetic** speech: says nothing about real speech.")
     lines += [
         f"- {metrics['groups']}; {metrics['clips']} clips of {metrics['speakers']} speakers",
         f"- embeddings by {metrics['embeddings']}{': ' + metrics['note'] if metrics['note'] else ''}",
-        f"- AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f}), {metrics['left_out_together']} held out",
+        f"- {'; '.join(aucs)}; {metrics['left_out_together']} held out",
         f"- explained by **{metrics['explained_by']}**: {evidence['verdict']['why']}",
         f"- continuous: {evidence['shape']['verdict']}: {evidence['shape']['why']}",
         *(f"- not carried by this much data: {words}" for words in evidence["refused"]),

@@ -62,6 +62,7 @@ def test_a_clip_gets_the_score_that_it_has_in_its_corpus(
     clip = next(corpora["demo_iemocap"].rglob("Ses01F_impro01_F000.wav"))
     alone = ser_json("trait", "score", *place, "--wav_path", clip)
     assert alone["score"] == pytest.approx(scores.loc[clip.stem, "score"], abs=0.02)
+    assert "each scored by a direction fitted without its session" in alone["percentile_of"]
     assert alone["percentile"] == pytest.approx(scores.loc[clip.stem, "percentile"], abs=1)
 
 

@@ -107,7 +107,8 @@ def direction(tmp_path: Path) -> FittedTrait:
         "shape": {"verdict": "unknown", "why": "few"},
     }  # fmt: skip
     metrics = {
-        "trait": "killed", "auc": ESTIMATE, "left_out_together": "speakers", "evidence": evidence, "groups": "rated",
+        "trait": "killed", "auc": {"one_clip": ESTIMATE | {"name": "AUC of one clip of an unknown speaker"}},
+        "left_out_together": "speakers", "evidence": evidence, "groups": "rated",
         "clips": 2, "speakers": 2, "embeddings": "an encoder", "note": "", "explained_by": "nothing",
     }  # fmt: skip
     folder = tmp_path / "folder"

@@ -68,15 +68,16 @@ def print_result(out: Console, summary: Json) -> None:
         )
     if trait := summary.get("rudeness"):
         table.add_section()
-        table.add_row(
-            trait["trait"],
-            "AUC",
-            _interval(trait["auc"], trait),
-            "0.500",
-            str(trait["n"]),
-            str(trait["speakers"]),
-            trait["groups"],
-        )
+        for auc in trait["auc"].values():
+            table.add_row(
+                trait["trait"],
+                auc["name"],
+                _interval(auc["value"], auc),
+                "0.500",
+                str(trait["n"]),
+                str(trait["speakers"]),
+                trait["groups"],
+            )
     out.print()
     if summary["synthetic"] or summary["note"]:
         fallback = "These corpora are synthetic: the figures say nothing about people's speech."

@@ -98,6 +98,12 @@ def shard_speakers(folder: Path) -> list[str]:
     return sorted(unquote(path.stem) for path in folder.glob("*.parquet") if path.name != FINGERPRINTS)
 
 
+def shard_utterances(folder: Path, speaker_id: str) -> list[str]:
+    """The clips in a speaker's shard, in its order."""
+    names: list[str] = pq.read_table(folder / shard_name(speaker_id), columns=["utterance_id"])[0].to_pylist()
+    return names
+
+
 def flac_of(folder: Path, speaker_id: str, utterance_id: str) -> bytes:
     """One clip as it lies in its speaker's shard. Raises BadInput when it does not."""
     path = folder / shard_name(speaker_id)

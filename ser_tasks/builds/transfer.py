@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ser_tasks.builds.learnt_clips import marked
 from ser_tasks.data.manifest import read_manifest
 from ser_tasks.errors import BadInput
 from ser_tasks.rudeness.embeddings import read_layers
@@ -34,9 +35,13 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     clips = groups.loc[groups["utterance_id"].isin(position.index), COLUMNS].reset_index(drop=True)
     if clips.empty:
         raise BadInput(f"transfer: no embedded clip of {params['corpus']} has a rating or an emotion of either group")
+    words = groups_in_words(params, rated=ratings is not None) if labelled else "no labels: scored only"
+    clips, told = marked(clips, inputs["embeddings"])
+    if told:  # scored, but a clip that the embedder has learnt from says nothing of how well the direction holds
+        clips["high"] = clips["high"].astype(object).where(clips["seen"] == "", None)
+        words = f"{words}; {told['sentence'].rstrip('.')}"
     drawn = {name: params[name] for name in ("permutations", "resamples", "seed")}
     metrics, scored = transfer(trait, layers[position[clips["utterance_id"]].to_numpy()], clips, **drawn)
-    words = groups_in_words(params, rated=ratings is not None) if labelled else "no labels: scored only"
-    found = {"corpus": params["corpus"], "groups": words, "clips": len(clips), **metrics}
+    found = {"corpus": params["corpus"], "groups": words, "clips": len(clips), "seen": told, **metrics}
     scored.to_parquet(out / "scores.parquet", index=False)
     (out / "metrics.json").write_text(json.dumps(found, indent=1), encoding="utf-8")

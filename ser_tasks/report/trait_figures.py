@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ser_tasks.report.figures import HIGH, LOW, PLAIN, Picture, Scene, canvas, dots, in_words, remarks, with_remarks
+from ser_tasks.rudeness.null import AUC_NAMES
 from ser_tasks.rudeness.prosody import MEASURES
 
 ENDS = 10
@@ -46,8 +47,9 @@ def score_picture(scores: pd.DataFrame, metrics: Mapping[str, Any], scene: Scene
     axis.set_ylabel(f"{trait} score, held out")
     rank = metrics["spearman"]["rating"]
     ranked = f" Spearman's rho with the rating {rank['rho']:.2f} over {rank['clips']} clips." if rank else ""
-    auc = f"AUC {in_words(metrics['auc'])}"
-    axis.set_title(f"{auc}" + (f", rho {rank['rho']:.2f}" if rank else ""))
+    auc = "; ".join(f"{found['name']} {in_words(found)}" for found in metrics["auc"].values())
+    inside = metrics["auc"]["inside_speakers"]
+    axis.set_title(f"{inside['name']} {in_words(inside)}" + (f", rho {rank['rho']:.2f}" if rank else ""))
     columns = ["utterance_id", "speaker_id", "session", "emotion", "rating", "high", "score"]
     return Picture(
         name="trait-score",
@@ -171,7 +173,7 @@ def curve_picture(curve: pd.DataFrame, metrics: Mapping[str, Any], scene: Scene)
     held_out = metrics["left_out_together"]
     return _picture(
         "trait-layers", title,
-        f"Each layer by itself, the {held_out} held out; bars: 95 %, speakers resampled; dotted: chance. Under a "
+        f"Each layer by itself, the {held_out} held out; bars: 95 %, jackknife over speakers; dotted: chance. Under a "
         "point: in how many folds it was chosen, on the training clips alone. The AUC reported elsewhere is of the "
         "chosen layers, not of the best one.",
         f"AUC inside speakers by layer: highest {best['within']:.2f} at {best['candidate']}.",
@@ -180,14 +182,14 @@ def curve_picture(curve: pd.DataFrame, metrics: Mapping[str, Any], scene: Scene)
 
 
 def null_picture(null: pd.DataFrame, metrics: Mapping[str, Any], scene: Scene) -> Picture:
-    """AUC under shuffled labels, with the observed AUC."""
+    """Both AUCs under shuffled labels, with the observed ones."""
     held_out = metrics["left_out_together"]
     section = metrics["evidence"]["left_out"][held_out]
     null = null[null["left_out"] == held_out]
     title = f"{scene.trait.capitalize()}: AUC against shuffled labels, {scene.corpus}"
     figure, axes = canvas(title, 3.9, remarks(_notes(metrics), scene.synthetic), columns=2, sharey=True)
     words = []
-    for axis, pairs in zip(axes[0], ("pooled", "within_speaker"), strict=True):
+    for axis, pairs, named in zip(axes[0], ("within_speaker", "one_clip"), AUC_NAMES.values(), strict=True):
         observed = section[pairs]["value"]
         shown = null[null["pairs"] == pairs]
         edges = np.linspace(min(shown["auc"].min(), observed) - 0.01, max(shown["auc"].max(), observed) + 0.01, 50)
@@ -196,14 +198,14 @@ def null_picture(null: pd.DataFrame, metrics: Mapping[str, Any], scene: Scene) -
         axis.axvline(observed, color=HIGH, linewidth=2.2, label="observed")
         p = section[pairs]["p"]
         beyond = section[pairs].get("p_within_emotion")
-        name = pairs.replace("_", " ")
+        name = named.removeprefix("AUC ")
         words.append(f"{name} {observed:.2f}, p {p:.3f}" + (f" (within emotion {beyond:.3f})" if beyond else ""))
         axis.set(title=words[-1], xlabel="AUC, held out")
         axis.grid(axis="y")
         axis.set_axisbelow(True)
     axes[0, 0].set_ylabel("shuffles")
     axes[0, 1].legend(loc="best", fontsize=8.5)
-    shuffles = int((null["pairs"] == "pooled").sum() / max(null["null"].nunique(), 1))
+    shuffles = int((null["pairs"] == "one_clip").sum() / max(null["null"].nunique(), 1))
     return _picture(
         "trait-null", title,
         f"{shuffles} shuffles of the labels; each goes through fitting, choice of layer and scoring as the true labels "
@@ -254,7 +256,7 @@ def effects_picture(effects: pd.DataFrame, metrics: Mapping[str, Any], scene: Sc
     named = [f"{row.measure} {row.value:.2f}" for row in data[clear].itertuples()]
     return _picture(
         "trait-effects", title,
-        "High minus low, differences between speakers left out; bars: 95 %, speakers resampled. Coloured: "
+        "High minus low, differences between speakers left out; bars: 95 %, jackknife over speakers. Coloured: "
         "the bar leaves 0 out, and q below .05 (labels shuffled within speakers, Benjamini and Hochberg). "
         "The measures are this project's own: not to be compared with norms that were measured with Praat.",
         f"Measures that differ (Cohen's d): {', '.join(named) or 'none'}.", figure,

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ser_tasks.rudeness.null import AUC_NAMES
+
 Row = dict[str, str]
 
 _SECTIONS = (
@@ -33,8 +35,8 @@ def transfer_rows(transfers: Sequence[Mapping[str, Any]]) -> list[Row]:
         if found["pooled"] is None:
             rows.append(_row(group, "Mean score, in SD of the corpus of the fit", {"value": found["shift"]}, n))
             continue
-        for name in ("pooled", "within_speaker"):
-            rows.append(_row(group, f"AUC, {_pairs(name)}", found[name], f"{n}, {found[name]['speakers']} speakers"))
+        for name, words in (("within_speaker", "inside_speakers"), ("pooled", "one_clip")):
+            rows.append(_row(group, AUC_NAMES[words], found[name], f"{n}, {found[name]['speakers']} speakers"))
     return rows
 
 
@@ -64,18 +66,23 @@ def _held_out(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
         together = section["left_out_together"]
         words = f"one {scheme}" if together == 1 else f"{together} {scheme}s"
         group = f"Held out: {words} at a time, layer chosen in each fold"
-        for name in ("pooled", "within_speaker"):
-            yield _row(group, f"AUC, {_pairs(name)}", section[name], n)
+        pooled = f"AUC, all pairs of clips, the {scheme}'s own mean taken off"
+        for name, what in (
+            ("within_speaker", AUC_NAMES["inside_speakers"]), ("one_clip", AUC_NAMES["one_clip"]), ("pooled", pooled),
+        ):  # fmt: skip
+            yield _row(group, what, section[name], n)
             if beyond := section[name].get("p_within_emotion"):
-                what = f"the same, labels shuffled within speaker and emotion, {_pairs(name)}"
-                yield _row(group, what, {"value": section[name]["value"], "p": beyond}, n)
-        yield _row(group, "AUC, raw scores, folds not centred", section["across_speakers"], n)
+                again = "the same, labels shuffled within speaker and emotion"
+                yield _row(group, again, {"value": section[name]["value"], "p": beyond}, n)
 
 
 def _confounds(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     for key, group in _SECTIONS:
         for name, value in evidence[key].items():
             words = "speakers' means taken out" if key == "residual" and name == "speaker" else name
+            if "null_mean" in value:
+                chance = number(value["null_mean"])
+                words = f"who speaks: over all pairs, by each speaker's share of high clips; chance gives {chance}"
             yield _row(group, words, value, n)
             if value.get("drop") is not None:
                 yield _row(group, f"drop in AUC by taking {name} out", _part_of(value, "drop"), n)
@@ -85,13 +92,15 @@ def _confounds(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
 
 def _directions(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     group = "Cosine of the direction"
-    yield _row(group, "with itself, speakers resampled", evidence["stability"]["bootstrap"], n)
-    yield _row(group, "of one half of the speakers with that of the other", evidence["stability"]["split_half"], n)
+    yield _row(group, "with itself, speakers resampled: its range", evidence["stability"]["bootstrap"], n)
+    yield _row(
+        group, "of one half of the speakers with that of the other: its range", evidence["stability"]["split_half"], n
+    )
     for name, value in evidence["compass"].items():
         yield _row(group, f"with {name} ({value['from']})", value, n)
     for name, value in evidence["alternatives"].items():
         words = "regression on the mean rating" if name == "rating" else f"{name} direction"
-        yield _row("Other directions, same folds", f"{words}: AUC, pairs inside speakers", value["within_speaker"], n)
+        yield _row("Other directions, same folds", f"{words}: AUC inside speakers", value["within_speaker"], n)
         yield _row(
             "Other directions, same folds", f"{words}: cosine to v, and its range over folds", value["cosine_to_v"], n
         )
@@ -101,7 +110,12 @@ def _rating(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     rating = evidence["rating"]
     if not rating:
         return
-    yield _row("Against the rating", "Spearman's rho of score and mean rating", rating["spearman"], n)
+    yield _row(
+        "Against the rating",
+        "Spearman's rho of score and mean rating; p: ratings shuffled inside speakers",
+        rating["spearman"],
+        n,
+    )
     if known := rating["annotators"]:
         of = f"{known['utterances']} utterances, {known['annotators']} annotators"
         yield _row("Against the rating", "ceiling: what a perfect score would reach", known["ceiling"], of)
@@ -123,10 +137,6 @@ def _shape(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
 
 def _part_of(value: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"value": value[name], "low": value[f"{name}_low"], "high": value[f"{name}_high"]}
-
-
-def _pairs(name: str) -> str:
-    return "all pairs of clips" if name == "pooled" else "pairs inside speakers"
 
 
 def _row(group: str, what: str, value: Mapping[str, Any], n: str, digits: int = 3) -> Row:

@@ -10,6 +10,8 @@ from scipy.stats import rankdata, spearmanr
 from ser_tasks.rudeness.null import rounded
 
 Floats = npt.NDArray[np.float64]
+MOST_RESAMPLED = 100
+"""Annotators: a ceiling takes time with the cube of their number."""
 
 
 def agreement(ratings: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any] | None:
@@ -22,7 +24,8 @@ def agreement(ratings: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any
 
     Returns:
         `alpha`: Krippendorff's, ordinal. `ceiling`: what a perfect score could reach against the mean of these
-        annotators: the root of the mean's reliability (one-way ICC(1, k), of ranks). `one_against_rest`: mean Spearman
+        annotators: the root of the mean's reliability (two-way, of ranks), without an interval for more than
+        `MOST_RESAMPLED` annotators. `one_against_rest`: mean Spearman
         of each annotator with the mean of the others. Each with a 95 % interval where it is resampled, and the n of
         utterances and annotators. None where no utterance has two ratings.
     """
@@ -35,9 +38,10 @@ def agreement(ratings: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any
     chosen = [draw.integers(len(values), size=len(values)) for _ in range(min(resamples, 300))]
     ranked = np.full_like(values, np.nan)
     ranked[np.isfinite(values)] = rankdata(values[np.isfinite(values)])
+    few = values.shape[1] <= MOST_RESAMPLED
     return {
         "alpha": _with_interval(ordinal_alpha(values), [ordinal_alpha(values[rows]) for rows in chosen]),
-        "ceiling": _with_interval(_ceiling(ranked), [_ceiling(ranked[rows]) for rows in chosen]),
+        "ceiling": _with_interval(_ceiling(ranked), [_ceiling(ranked[rows]) for rows in chosen if few]),
         "one_against_rest": rounded({"value": _one_against_rest(values)})["value"],
         "utterances": len(values),
         "annotators": int(values.shape[1]),
@@ -71,13 +75,35 @@ def ordinal_alpha(values: Floats) -> float:
 
 
 def _ceiling(ranked: Floats) -> float:
-    """Root of the reliability of the mean over k annotators, from a one-way analysis of variance; 0 below it."""
-    k = np.isfinite(ranked).sum(axis=1)
-    mean = np.nanmean(ranked, axis=1)
-    grand = float((k * mean).sum() / k.sum())
-    between = float((k * (mean - grand) ** 2).sum() / (len(k) - 1))
-    within = float(np.nansum((ranked - mean[:, None]) ** 2) / (k.sum() - len(k)))
-    return float(np.sqrt(max(0.0, 1 - within / between))) if between > 0 else float("nan")
+    """Root of the share of the variance of utterances' means that is the utterances' own; 0 below it.
+
+    Utterances and annotators are crossed random effects; the components of variance of incomplete tables are those of
+    the fitting of constants (Henderson 1953, method 3). An annotator's leniency is noise in an utterance's mean only as
+    far as utterances have different annotators: with everybody rating everything it moves all means alike.
+    """
+    ranked = ranked[:, np.isfinite(ranked).any(axis=0)]
+    known = np.isfinite(ranked)
+    of_utterance, of_annotator = known.sum(axis=1), known.sum(axis=0)
+    total, (utterances, annotators) = int(known.sum()), known.shape
+    grand = float(ranked[known].mean())
+    values = np.where(known, ranked - grand, 0.0)
+    means = values.sum(axis=1) / of_utterance
+    shared = np.diag(of_annotator.astype(np.float64)) - (known / of_utterance[:, None]).T @ known
+    rank = int(np.linalg.matrix_rank(shared, hermitian=True))
+    left = np.where(known, values - means[:, None], 0.0).sum(axis=0)
+    ss_annotators = float(left @ np.linalg.pinv(shared, hermitian=True) @ left)  # beyond utterances
+    ss_error = float((values**2).sum() - (of_utterance * means**2).sum()) - ss_annotators
+    freedom = total - utterances - rank
+    if freedom < 1:
+        return float("nan")
+    ss_utterances = float((values**2).sum() - (values.sum(axis=0) ** 2 / of_annotator).sum()) - ss_error
+    error = max(ss_error / freedom, 0.0)
+    leniency = max((ss_annotators - rank * error) / np.trace(shared), 0.0) if rank else 0.0
+    own = (ss_utterances - (utterances + rank - annotators) * error) / (total - annotators)
+    weights = known / of_utterance[:, None]
+    uneven = float(np.var(weights, axis=0, ddof=1).sum())
+    noise = error * float(np.mean(1 / of_utterance)) + leniency * uneven
+    return float(np.sqrt(own / (own + noise))) if own > 0 else 0.0
 
 
 def _one_against_rest(values: Floats) -> float:

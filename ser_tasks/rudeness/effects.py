@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from ser_tasks.rudeness.null import shuffled
-from ser_tasks.rudeness.ranks import pairs_within
+from ser_tasks.rudeness.null import shuffled, student_reach
+from ser_tasks.rudeness.ranks import leave_one_out, pairs_within
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -18,27 +18,25 @@ FEWEST_CLIPS = 10
 COLUMNS = ["measure", "d", "d_low", "d_high", "delta", "p", "q", "clips", "speakers"]
 
 
-def effect_sizes(
-    measures: pd.DataFrame, high: Bools, speakers: Ints, draws: Floats, shuffles: int, seed: int
-) -> pd.DataFrame:
+def effect_sizes(measures: pd.DataFrame, high: Bools, speakers: Ints, shuffles: int, seed: int) -> pd.DataFrame:
     """Cohen's d and Cliff's delta of each measure, high minus low, without differences between speakers.
 
     Args:
         measures: One column a measure, NaN where a clip has none.
         high: bool [n].
-        speakers: int [n].
-        draws: Of `draw_clusters`, for the intervals.
+        speakers: int [n], from 0.
         shuffles: Of labels inside speakers, for the p-values (two-sided, of d).
         seed: Of the shuffles.
 
     Returns:
-        One row a measure: measure, d, d_low, d_high, delta, p, q (Benjamini & Hochberg over the rows), clips,
-        speakers (those with clips in both groups). Measures with too few clips have NaN instead of figures.
+        One row a measure: measure, d, d_low, d_high (95 %, the jackknife over speakers with Student's t), delta, p,
+        q (Benjamini & Hochberg over the rows), clips, speakers (those with clips in both groups). Measures with too
+        few clips have NaN instead of figures, and with one speaker d has no interval.
     """
     rows: list[dict[str, Any]] = []
     for measure in measures.columns:
         value = measures[measure].to_numpy(dtype=np.float64)
-        rows.append({"measure": measure} | _effect(value, high, speakers, draws, shuffles, seed))
+        rows.append({"measure": measure} | _effect(value, high, speakers, shuffles, seed))
     found = pd.DataFrame(rows, columns=COLUMNS)
     known = found["p"].notna()
     if known.any():
@@ -46,23 +44,24 @@ def effect_sizes(
     return found
 
 
-def _effect(value: Floats, high: Bools, speakers: Ints, draws: Floats, shuffles: int, seed: int) -> dict[str, Any]:
+def _effect(value: Floats, high: Bools, speakers: Ints, shuffles: int, seed: int) -> dict[str, Any]:
     known = np.isfinite(value)
     nothing = dict.fromkeys(("d", "d_low", "d_high", "delta", "p", "q"), np.nan)
     if min((known & high).sum(), (known & ~high).sum()) < FEWEST_CLIPS or np.ptp(value[known]) == 0:
         return nothing | {"clips": int(known.sum()), "speakers": 0}
     value, labels, who = value[known], shuffled(high[known], speakers[known], shuffles, seed), speakers[known]
-    sums = _Sums(value, labels, who, draws.shape[1])
-    d = sums.cohen(np.ones((1, draws.shape[1])))[0]
-    resampled = sums.cohen(draws, first_only=True)[:, 0]
+    count = int(speakers.max()) + 1
+    sums = _Sums(value, labels, who, count)
+    d = sums.cohen(np.ones((1, count)))[0]
     if not np.isfinite(d[0]):
         return nothing | {"clips": len(value), "speakers": 0}
-    low, top = np.nanpercentile(resampled, [2.5, 97.5])
+    without = sums.cohen(leave_one_out(count), first_only=True)[sums.informative(), 0]
+    reach = student_reach(d[0], without) if len(without) > 1 else np.nan
     delta = 2 * float(pairs_within(value, labels[:, :1], who).auc()[0]) - 1
     p = float((1 + (np.abs(d[1:]) >= abs(d[0]) - 1e-12).sum()) / (1 + shuffles))
     return {
-        "d": float(d[0]), "d_low": float(low), "d_high": float(top), "delta": delta, "p": p, "q": np.nan,
-        "clips": len(value), "speakers": int(sums.informative()),
+        "d": float(d[0]), "d_low": float(d[0] - reach), "d_high": float(d[0] + reach), "delta": delta, "p": p,
+        "q": np.nan, "clips": len(value), "speakers": int(sums.informative().sum()),
     }  # fmt: skip
 
 
@@ -88,9 +87,9 @@ class _Sums:
             self.inside[speaker] = inside
             self.freedom[speaker] = len(x) - np.where(both, 2, 1)
 
-    def informative(self) -> int:
-        """Speakers with clips in both groups."""
-        return int((self.weight[:, 0] > 0).sum())
+    def informative(self) -> Bools:
+        """Which speakers have clips in both groups, [speakers]."""
+        return np.asarray(self.weight[:, 0] > 0)
 
     def cohen(self, weights: Floats, first_only: bool = False) -> Floats:
         """Cohen's d for weights [resamples, speakers]: [resamples, labellings]."""

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import spearmanr
 
+from ser_tasks.errors import BadInput
 from ser_tasks.rudeness.agreement import agreement
 from ser_tasks.rudeness.confounds import RATED, classified, confound_values, gain, residual_auc, without_speakers
 from ser_tasks.rudeness.directions import ALTERNATIVES, cosine, direction, rating_direction
 from ser_tasks.rudeness.effects import effect_sizes
 from ser_tasks.rudeness.folds import HeldOut, Layers, held_out, make_folds, numbered
-from ser_tasks.rudeness.null import Value, estimate, movable, rounded, shuffled
-from ser_tasks.rudeness.ranks import auc, draw_clusters, pairs_within
+from ser_tasks.rudeness.null import Value, estimate, movable, rounded, shuffled, shuffled_rows
+from ser_tasks.rudeness.ranks import draw_clusters, pairs_within
+from ser_tasks.rudeness.rating import correlation
 from ser_tasks.rudeness.shape import shape_of
 from ser_tasks.rudeness.stability import compass, stability
 from ser_tasks.rudeness.verdict import (
@@ -49,6 +50,7 @@ class Evidence:
     Attributes:
         metrics: JSON values; see `examine`.
         score: float64 [n], held out, centred in each fold, standard deviation 1.
+        raw: float32 [n], held out by the candidate in every fold, not centred: as a clip by itself is scored.
         candidate: The representation that most folds chose.
         null: Columns null (speaker | speaker and emotion), left_out, auc: one row a shuffle.
         curve: One row a candidate: name, pooled and within with intervals, folds (that chose it).
@@ -57,6 +59,7 @@ class Evidence:
 
     metrics: dict[str, Any]
     score: Floats
+    raw: npt.NDArray[np.float32]
     candidate: int
     null: pd.DataFrame
     curve: pd.DataFrame
@@ -106,6 +109,11 @@ def examine(
         schemes = {"session": make_folds(list(clips["session"])), **schemes}
     for folds, _ in schemes.values():
         refuse_too_little(high, int(speakers.max()) + 1, folds)
+    if not movable(high, speakers):
+        raise BadInput(
+            "trait: no speaker has clips of both groups, so that the trait cannot be told from who speaks: rate more "
+            "clips of the same speakers, or change trait.threshold"
+        )
     in_emotion = numbered([f"{s}/{e}" for s, e in zip(speakers, clips["emotion"], strict=True)])
     # numbers of speakers and emotions, not pairs of them, decide what can move: strata of one group stay as they are
     enough = movable(high, in_emotion) >= 20
@@ -126,7 +134,9 @@ def examine(
     candidate = int(np.bincount(run.chosen[:, 0], minlength=len(layers.names)).argmax())
     score = run.scores[:, 0].astype(np.float64)
     score /= score.std() + 1e-12
-    within_speaker = nulls[0].query("null == 'speaker' and pairs == 'pooled'")["auc"].to_numpy()
+    by_candidate = np.full((int(folds.max()) + 1, 1), candidate)
+    raw = held_out(layers, high[:, None], folds, speakers, by_candidate).raw[:, 0]
+    within_speaker = nulls[0].query("null == 'speaker' and pairs == 'within_speaker'")["auc"].to_numpy()
     metrics: dict[str, Any] = {
         "n": _counts(case),
         "left_out": sections,
@@ -134,13 +144,13 @@ def examine(
         "stability": stability(layers.read(candidate), high, speakers, case.draws, options.seed),
         "compass": _compass(case, candidate),
         "alternatives": _alternatives(case, folds, run.chosen[:, 0]),
-        "rating": _against_rating(case, score, ratings),
+        "rating": _against_rating(case, run, ratings),
         "shape": shape_of(score, chosen_extremes=options.stand_in, seed=options.seed),
         "power": power_of(within_speaker) if len(within_speaker) else None,
     }
     metrics["refused"] = _refused(case, metrics)
-    effects = effect_sizes(clips[list(prosody)], high, speakers, case.draws, options.permutations, options.seed)
-    return Evidence(metrics, score, candidate, pd.concat(nulls, ignore_index=True), _curve(case, run), effects)
+    effects = effect_sizes(clips[list(prosody)], high, speakers, options.permutations, options.seed)
+    return Evidence(metrics, score, raw, candidate, pd.concat(nulls, ignore_index=True), _curve(case, run), effects)
 
 
 def _counts(case: _Case) -> dict[str, int | None]:
@@ -154,7 +164,7 @@ def _counts(case: _Case) -> dict[str, int | None]:
 
 
 def _left_out(case: _Case, folds: Ints, name: str) -> tuple[HeldOut, dict[str, Any], pd.DataFrame]:
-    """Nested held-out AUC, pooled and inside speakers, against both nulls."""
+    """Nested held-out AUC inside speakers, of one clip and pooled over centred folds, against both nulls."""
     run = held_out(case.layers, case.labels, folds, case.speakers)
     runs = {"speaker": (run, case.labels)}
     if case.labels_in_emotion is not None:
@@ -163,23 +173,21 @@ def _left_out(case: _Case, folds: Ints, name: str) -> tuple[HeldOut, dict[str, A
     section: dict[str, Any] = {}
     rows = []
     one = np.zeros_like(case.speakers)
-    for pairs, strata in (("pooled", one), ("within_speaker", case.speakers)):
+    for pairs, strata in (("within_speaker", case.speakers), ("one_clip", one), ("pooled", one)):
         section[pairs] = {}
         for null, (found, labels) in runs.items():
-            values = pairs_within(found.scores, labels, strata).auc()
+            scores = found.raw if pairs == "one_clip" else found.scores
+            values = pairs_within(scores, labels, strata).auc()
             rows.append(pd.DataFrame({"null": null, "left_out": name, "pairs": pairs, "auc": values[1:]}))
             if null == "speaker":
                 value = estimate(
-                    values[0], values[1:], found.scores[:, 0].astype(np.float64), case.high, case.speakers, case.draws,
+                    values[0], values[1:], scores[:, 0].astype(np.float64), case.high, case.speakers, case.draws,
                     within=pairs == "within_speaker",
                 )  # fmt: skip
                 section[pairs] |= rounded(value.as_dict())
             else:
                 beyond = float((1 + (values[1:] >= values[0] - 1e-12).sum()) / len(values))
                 section[pairs]["p_within_emotion"] = round(beyond, 6)
-    raw = run.raw.astype(np.float64)
-    across = estimate(auc(raw, case.high), None, raw, case.high, case.speakers, case.draws, within=False)
-    section["across_speakers"] = rounded(across.as_dict())
     chosen, times = np.unique(run.chosen[:, 0], return_counts=True)
     section["chosen"] = {case.layers.names[c]: int(t) for c, t in zip(chosen, times, strict=True)}
     return run, section, pd.concat(rows, ignore_index=True)
@@ -242,7 +250,7 @@ def _compass(case: _Case, candidate: int) -> dict[str, Any]:
     values = without_speakers(case.layers.read(candidate), case.speakers)
     rated = {name: case.clips[name].to_numpy(dtype=np.float64) for name in RATED if name in case.clips}
     names = case.clips["emotion"].fillna("unknown")
-    found = compass(values, case.high, case.speakers, list(names), rated, case.draws)
+    found = compass(values, case.high, case.speakers, list(names), rated)
     n = {"clips": len(case.high), "speakers": int(case.speakers.max()) + 1}
     return {name: value | n for name, value in found.items()}
 
@@ -250,7 +258,7 @@ def _compass(case: _Case, candidate: int) -> dict[str, Any]:
 def _alternatives(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
     """Other directions through the same clips, in the candidate that each fold chose: AUC and the angle to v.
 
-    Their intervals come from resampled speakers alone, which near .5 are too narrow: see `estimate`.
+    Their intervals know nothing of what fitting adds, so that near .5 they are too narrow: see `estimate`.
     """
     rating = case.clips["rating"].to_numpy(dtype=np.float64)
     names = [*ALTERNATIVES, *(["rating"] if np.isfinite(rating).mean() > 0.5 else [])]
@@ -290,27 +298,20 @@ def _alternatives(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
     return table
 
 
-def _against_rating(case: _Case, score: Floats, ratings: pd.DataFrame | None) -> dict[str, Any] | None:
-    """Spearman of the score with the mean rating, speakers resampled, beside what the annotators allow."""
+def _against_rating(case: _Case, run: HeldOut, ratings: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Spearman of the score with the mean rating, beside what the annotators allow."""
     rating = case.clips["rating"].to_numpy(dtype=np.float64)
     rated = np.isfinite(rating)
-    if rated.sum() < 10 or np.ptp(rating[rated]) == 0:
+    if rated.sum() < 10 or not rated.all() or np.ptp(rating[rated]) == 0:
         return None
-    members = [np.flatnonzero(rated & (case.speakers == s)) for s in range(case.draws.shape[1])]
-    resampled = []
-    for draw in case.draws[:500].astype(int):
-        rows = np.concatenate([np.repeat(m, times) for m, times in zip(members, draw, strict=True)])
-        if len(rows) >= 10:
-            resampled.append(spearmanr(score[rows], rating[rows]).statistic)
-    found = spearmanr(score[rated], rating[rated])
-    low, top = np.nanpercentile(resampled, [2.5, 97.5])
+    source = shuffled_rows(case.high, case.speakers, case.options.permutations, case.options.seed)
+    found = correlation(run.scores, rating[source], case.speakers)
     known = agreement(ratings, case.options.resamples, case.options.seed) if ratings is not None else None
     ceiling = known["ceiling"]["value"] if known else None
     return {
-        "spearman": rounded({"value": float(found.statistic), "low": low, "high": top, "p": float(found.pvalue)})
-        | {"clips": int(rated.sum()), "speakers": len([m for m in members if len(m)])},
+        "spearman": rounded(found.as_dict()) | {"clips": len(rating), "speakers": int(case.speakers.max()) + 1},
         "annotators": known,
-        "share_of_ceiling": round(float(found.statistic) / ceiling, 4) if ceiling else None,
+        "share_of_ceiling": round(found.value / ceiling, 4) if ceiling and np.isfinite(found.value) else None,
     }
 
 

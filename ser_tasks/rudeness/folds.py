@@ -43,7 +43,7 @@ class HeldOut:
 
     Attributes:
         scores: float32 [n, labellings], centred within each fold: two folds' directions have no common zero.
-        raw: float32 [n]: of the first labelling, not centred.
+        raw: float32 [n, labellings], not centred: a clip by itself, as a direction is served.
         chosen: int [folds, labellings]: the candidate that each fold chose.
         curve: float32 [n, candidates]: the first labelling's centred scores by each candidate, none chosen.
     """
@@ -109,7 +109,7 @@ def held_out(layers: Layers, labels: Bools, folds: Ints, speakers: Ints, chosen:
             part = slice(start, start + AT_ONCE)
             wanted = (chosen[:, part] == candidate)[folds]
             scores[:, part] = np.where(wanted, _outer(sums, labels[:, part], folds), scores[:, part])
-    return HeldOut(_centred(scores, folds), scores[:, 0].copy(), chosen, curve)
+    return HeldOut(_centred(scores, folds), scores, chosen, curve)
 
 
 def _centred(scores: Floats, folds: Ints) -> Floats:

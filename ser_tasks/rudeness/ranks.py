@@ -77,6 +77,11 @@ def draw_clusters(clusters: int, resamples: int, seed: int) -> npt.NDArray[np.fl
     return np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), resamples).astype(float)
 
 
+def leave_one_out(clusters: int) -> npt.NDArray[np.float64]:
+    """Weights of the jackknife: [clusters, clusters], each row without one of them."""
+    return 1 - np.eye(clusters)
+
+
 def resampled_auc(
     score: Floats, high: Bools, speaker: Ints, draws: npt.NDArray[np.float64], *, within: bool
 ) -> npt.NDArray[np.float64]:

@@ -36,12 +36,12 @@ class Scorer:
         return cls(direction, layer_function(embedder))
 
     @torch.inference_mode()
-    def score(self, source: Path | bytes) -> dict[str, float]:
+    def score(self, source: Path | bytes) -> dict[str, float | str]:
         """Score one audio file, or its bytes.
 
         Returns:
             score: 0 is the mean of the corpus of the fit, 1 its standard deviation. percentile: share in percent of
-            that corpus's clips that score below.
+            the scores named by percentile_of that lie below.
 
         Raises:
             BadInput: It is no audio that can be used, or the encoder is not the one of the fit.
@@ -50,4 +50,5 @@ class Scorer:
         samples = torch.from_numpy(to_int16(decode(source).samples)).float()[None] / 32768
         values = self.layers(samples, torch.tensor([samples.shape[1]])).half().float().numpy()
         score = self.trait.score(self.trait.take(values))
-        return {"score": float(score[0]), "percentile": float(self.trait.percentile(score)[0])}
+        percentile = float(self.trait.percentile(score)[0])
+        return {"score": float(score[0]), "percentile": percentile, "percentile_of": self.trait.percentile_of}

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from ser_tasks.rudeness.directions import cosine
 from ser_tasks.rudeness.folds import standardise
-from ser_tasks.rudeness.null import rounded
+from ser_tasks.rudeness.null import rounded, student_reach
+from ser_tasks.rudeness.ranks import leave_one_out
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -70,13 +71,18 @@ def _spread(cosines: Floats) -> dict[str, float | None]:
     return rounded({"value": middle, "low": low, "high": top})
 
 
+def _fisher(value: float, without: Floats) -> dict[str, float]:
+    z, each = (np.arctanh(np.clip(cosines, -1 + 1e-9, 1 - 1e-9)) for cosines in (value, without[np.isfinite(without)]))
+    reach = student_reach(float(z), each) if len(each) > 1 else np.inf
+    return {"low": float(np.tanh(z - reach)), "high": float(np.tanh(z + reach))}
+
+
 def compass(
     embeddings: npt.NDArray[np.float32],
     high: Bools,
     speakers: Ints,
     emotions: Sequence[str],
     ratings: Mapping[str, Floats],
-    draws: Floats,
 ) -> dict[str, dict[str, float | str | None]]:
     """Cosine of v with the directions of anger and of arousal, valence and dominance.
 
@@ -89,11 +95,10 @@ def compass(
         speakers: int [n].
         emotions: Of the clips.
         ratings: `activation`, `valence`, `dominance`, each [n], NaN where a clip has none.
-        draws: Of `draw_clusters`.
 
     Returns:
-        Name to value, low, high (95 %, speakers resampled) and `from`: what the other direction was made from; only
-        those that the corpus allows.
+        Name to value, low, high (95 %: the jackknife over speakers with Student's t, of Fisher's z) and `from`: what
+        the other direction was made from; only those that the corpus allows.
     """
     values = standardise(embeddings)
     trait = _Weighted(values, high, ~high, speakers)
@@ -111,12 +116,13 @@ def compass(
     if "arousal" not in pairs and aroused.any() and subdued.any():
         pairs["arousal"] = (aroused, subdued, "emotions of high against those of low arousal: nothing is rated")
     found: dict[str, dict[str, float | str | None]] = {}
-    everyone = np.ones((1, draws.shape[1]))
+    count = len(trait.n[0])
+    everyone, without = np.ones((1, count)), leave_one_out(count)
     for name, (first, second, made_from) in pairs.items():
         if not first.any() or not second.any():
             continue
         other = _Weighted(values, first, second, speakers)
         value = cosine(trait.vectors(everyone)[0], other.vectors(everyone)[0])
-        spread = _spread(_cosines(trait.vectors(draws), other.vectors(draws)))
-        found[name] = {**rounded({"value": value}), "low": spread["low"], "high": spread["high"], "from": made_from}
+        interval = _fisher(value, _cosines(trait.vectors(without), other.vectors(without)))
+        found[name] = {**rounded({"value": value, **interval}), "from": made_from}
     return found

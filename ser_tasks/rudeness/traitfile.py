@@ -14,6 +14,8 @@ from ser_tasks.errors import BadInput
 
 Floats = npt.NDArray[np.float32]
 WEIGHTS, ABOUT = "trait.safetensors", "trait.json"
+IN_SAMPLE = "the clips of the fit, scored by a direction that has seen them: new clips lie further inside"
+"""What percentiles were among before they were among held-out scores."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,9 @@ class TraitVector:
         mean: float32 [dim], of the corpus that it was fitted on.
         scale: float32 [dim], of the same.
         spread: Standard deviation of that corpus's scores before they are divided by it.
-        quantiles: float32 [101]: percentiles 0 to 100 of that corpus's scores.
-        about: What a reader must know: encoder, corpus, groups, n, AUC, explained_by;
+        quantiles: float32 [101]: percentiles 0 to 100 of `percentile_of`.
+        about: What a reader must know: encoder, corpus, groups, n, AUCs, explained_by;
+            percentile_of, which scores percentiles are among;
             front_end, what an encoder hears of a clip.
     """
 
@@ -42,6 +45,11 @@ class TraitVector:
     spread: float
     quantiles: Floats
     about: dict[str, Any]
+
+    @property
+    def percentile_of(self) -> str:
+        """Which scores percentiles are among, in words."""
+        return str(self.about.get("percentile_of", IN_SAMPLE))
 
     def take(self, layers: npt.NDArray[np.floating[Any]]) -> Floats:
         """The representation that the direction lies in, [n, dim], from all layers [n, layers, 2 * width].
@@ -68,7 +76,7 @@ class TraitVector:
         return np.asarray(standard @ self.vector / np.float32(self.spread), dtype=np.float32)
 
     def percentile(self, score: npt.NDArray[np.floating[Any]]) -> Floats:
-        """Share in percent of the clips of the fit that score below, [n]."""
+        """Share in percent of the scores named by `percentile_of` that lie below, [n]."""
         return np.asarray(np.interp(score, self.quantiles, np.arange(101)), dtype=np.float32)
 
 
@@ -79,16 +87,32 @@ def pooled(layers: npt.NDArray[np.floating[Any]], layer: int, pooling: str) -> F
 
 
 def fit_vector(
-    name: str, layer: int, pooling: str, embeddings: Floats, high: npt.NDArray[np.bool_], about: dict[str, Any]
+    name: str,
+    layer: int,
+    pooling: str,
+    embeddings: Floats,
+    high: npt.NDArray[np.bool_],
+    held_out: Floats,
+    about: dict[str, Any],
 ) -> TraitVector:
-    """The difference of means of all clips. `embeddings` is [n, dim], `high` is [n]."""
+    """The difference of means of all clips.
+
+    Args:
+        name: Of the trait.
+        layer: Of the encoder.
+        pooling: mean | mean and sd.
+        embeddings: [n, dim].
+        high: [n].
+        held_out: [n], projections of these clips on directions that were fitted without them, not centred: percentiles
+            are among these. Those of the fit itself lie further out than a new clip's will.
+        about: As in `TraitVector`.
+    """
     mean, scale = embeddings.mean(axis=0), embeddings.std(axis=0) + np.float32(1e-6)
     standard = (embeddings - mean) / scale
     vector = standard[high].mean(axis=0) - standard[~high].mean(axis=0)
     vector = vector / (np.linalg.norm(vector) + 1e-12)
-    scores = standard @ vector
-    spread = float(scores.std()) or 1.0
-    quantiles = np.quantile(scores / spread, np.linspace(0, 1, 101)).astype(np.float32)
+    spread = float((standard @ vector).std()) or 1.0
+    quantiles = np.quantile(held_out / spread, np.linspace(0, 1, 101)).astype(np.float32)
     return TraitVector(name, layer, pooling, vector, mean, scale, spread, quantiles, about)
 
 

@@ -22,8 +22,9 @@ MOST = 0.8
 """Share of an AUC above .5 that goes with a confound, from which on the confound explains the direction."""
 HALF = 0.5
 """From this share on it does so too if nothing that remains is distinguishable from chance."""
-SPEAKER_AUC = 0.6
-"""AUC of "who speaks" alone from which on the speaker may explain the direction."""
+SPEAKER_AUC = 0.1
+"""By so much the AUC of "who speaks" alone must exceed what chance gives for the speaker to explain the direction."""
+SPEAKER_SHUFFLES = 300
 
 ExplainedBy = Literal["loudness", "speaker", "emotion", "none"]
 
@@ -68,20 +69,27 @@ def power_of(null: npt.NDArray[np.float64]) -> dict[str, float]:
 
 
 def speaker_only(high: npt.NDArray[np.bool_], speakers: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """How far "who speaks" gives the label: AUC of each speaker's share of high clips, and chi2's p."""
-    from scipy.stats import chi2_contingency
+    """How far "who speaks" gives the label: AUC of each speaker's share of high clips.
 
-    from ser_tasks.rudeness.ranks import auc
+    The share is of the same clips, so that chance gives more than .5, the more so the fewer clips a speaker has: labels
+    shuffled over all clips say how much (`null_mean`) and how often as much (`p`).
+    """
+    from ser_tasks.rudeness.null import p_value, shuffled
+    from ser_tasks.rudeness.ranks import pairs_within
 
+    one = np.zeros(len(high), dtype=np.int64)
+    labels = shuffled(high, one, SPEAKER_SHUFFLES, 0)
     count = np.bincount(speakers)
-    top = np.bincount(speakers, weights=high)
-    table = np.stack([top, count - top])
-    p = float(chi2_contingency(table[:, count > 0]).pvalue) if (count > 0).sum() > 1 else 1.0
+    count = count[count > 0]
+    number = np.unique(speakers, return_inverse=True)[1]
+    shares = (np.eye(len(count))[number].T @ labels / count[:, None])[number]
+    values = pairs_within(shares, labels, one).auc()
     return {
-        "value": round(auc(top[speakers] / count[speakers], high), 6),
-        "p": p,
+        "value": round(float(values[0]), 6),
+        "null_mean": round(float(values[1:].mean()), 6),
+        "p": p_value(float(values[0]), values[1:]),
         "clips": len(high),
-        "speakers": int((count > 0).sum()),
+        "speakers": len(count),
     }
 
 
@@ -104,12 +112,14 @@ def explain(
         `why` in words, and `shares`: of each confound, the part of the AUC above .5 that goes with it.
     """
     found = base.p is not None and base.p <= FOUND
-    by_speaker = speaker["value"] >= SPEAKER_AUC and speaker["p"] < 0.01
+    by_speaker = speaker["value"] - speaker["null_mean"] >= SPEAKER_AUC and speaker["p"] < 0.01
     if not found:
         result: dict[str, Any] = {"found": False, "shares": {}}
         chance = f"inside speakers it does no better than chance ({in_figures(base)})"
         if by_speaker:
-            words = f"who speaks gives the label (AUC {speaker['value']:.2f}); {chance}"
+            words = (
+                f"who speaks gives the label (AUC {speaker['value']:.2f}, chance {speaker['null_mean']:.2f}); {chance}"
+            )
             return result | {"explained_by": "speaker", "why": words}
         return result | {"explained_by": "none", "why": f"there is no direction to explain: {chance}"}
     shares = {

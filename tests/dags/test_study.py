@@ -74,7 +74,8 @@ def test_a_study_runs_end_to_end_and_again_from_the_store(
     }
     assert len(summary["rows"]) == 6
     assert summary["synthetic"] is True
-    assert 0 <= summary["rudeness"]["auc"] <= 1
+    assert set(summary["rudeness"]["auc"]) == {"inside_speakers", "one_clip"}
+    assert all(0 <= auc["value"] <= 1 for auc in summary["rudeness"]["auc"].values())
     random = [row for row in summary["rows"] if row["model"].startswith("wav2vec2")]
     assert all("randomly initialised" in row["note"] for row in random)
     assert {item["name"] for item in record["registered"]} == {"ser-cnn", "ser-wav2vec2", "ser-trait-rudeness"}
@@ -180,6 +181,7 @@ print(json.dumps({{"row": row, "tags": version.tags, "trait": trait, "descriptio
     assert found["tags"]["ser.artifact"] == found["trait"] and found["tags"]["ser.data"] == "synthetic"
     assert "explained by" in found["description"] and "synthetic" in found["description"]
     assert abs(found["row"]["score"]) < 5 and 0 <= found["row"]["percentile"] <= 100
+    assert "fitted without its session" in found["row"]["percentile_of"]
 
 
 def test_a_trait_by_a_pretrained_encoder_trains_nothing(study_env: dict[str, str], parts: Any, tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_the_tables_say_what_the_steps_found(whole: Path) -> None:
     row = " ".join(page.rows[1].split())
     assert metrics["title"] in row and f"{metrics['uar']['value']:.3f}" in row and "0.167" in row
     assert f"no verdict: one of them is {RANDOM_ENCODER}" in html
-    assert "AUC 0.840 (0.740 to 0.920)" in html
+    assert "AUC inside speakers 0.840 (0.740 to 0.920); AUC of one clip of an unknown speaker 0.700 (0.600" in html
     assert "Evaluation e1e1e1e1e1e1:" in html
     assert "with 4 speakers it means little" in html
     assert "4 speaker(s): too few for a verdict, which needs 6 for one comparison" in html

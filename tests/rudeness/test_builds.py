@@ -15,6 +15,7 @@ from ser_tasks.audio.decode import decode, to_int16
 from ser_tasks.audio.packed import PackedAudio, write_packed
 from ser_tasks.builds import trait as trait_build
 from ser_tasks.builds import transfer as transfer_build
+from ser_tasks.builds.learnt_clips import marked
 from ser_tasks.config import Trait
 from ser_tasks.data.manifest import SCHEMA, write_manifest
 from ser_tasks.errors import BadInput
@@ -78,9 +79,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Planted, dict[str, 
 def test_the_step_writes_the_direction_its_scores_and_its_evidence(built: tuple[Planted, dict, Path]) -> None:
     corpus, _, out = built
     metrics, trait = read(out), load_trait(out)
-    assert metrics["explained_by"] == "none" and metrics["auc"]["low"] > 0.7
+    assert metrics["explained_by"] == "none" and metrics["auc"]["inside_speakers"]["low"] > 0.7
     assert metrics["left_out_together"] == "session"
     assert trait.about["auc"] == metrics["auc"] and trait.layer == 1
+    assert [auc["name"] for auc in metrics["auc"].values()] == [
+        "AUC inside speakers", "AUC of one clip of an unknown speaker"
+    ]  # fmt: skip
+    assert metrics["auc"]["one_clip"]["value"] < metrics["auc"]["inside_speakers"]["value"]  # speakers differ
+    assert trait.percentile_of == "480 clips of x, each scored by a direction fitted without its session"
     scores = pd.read_parquet(out / "scores.parquet")
     assert len(scores) == metrics["clips"] == len(corpus.clips)
     assert scores["score"].corr(scores["rating"], method="spearman") == pytest.approx(
@@ -109,6 +115,68 @@ def test_a_direction_is_not_tried_on_embeddings_of_another_front_end(
     again.mkdir()
     trait_build.build({**inputs, "embeddings": embeddings}, params(), again)
     assert load_trait(again).about["front_end"] == "speech"
+
+
+def learnt(folders: dict[str, Path], root: Path, corpus: Planted, speakers: list[str]) -> dict[str, Path]:
+    """The same embeddings, of a model that has learnt from these speakers."""
+    shutil.copytree(folders["embeddings"], root / "embeddings")
+    about = {"title": "CNN", "note": "embeddings of a model that has learnt labels from x", "trained": True}
+    (root / "embeddings" / "about.json").write_text(json.dumps(about))
+    how = np.where(corpus.clips["speaker_id"].isin(speakers), "clip", "")
+    frame = pd.DataFrame({"utterance_id": corpus.clips["utterance_id"], "seen": how})
+    frame.to_parquet(root / "embeddings" / "seen.parquet")
+    return {**folders, "embeddings": root / "embeddings"}
+
+
+def test_only_speakers_whom_the_embedder_has_not_learnt_from_are_scored(
+    built: tuple[Planted, dict, Path], tmp_path: Path
+) -> None:
+    corpus, inputs, _ = built
+    known = ["s0", "s1", "s2", "s3", "s4", "s5"]
+    inputs = learnt(inputs, tmp_path, corpus, known)
+    trait_build.build(inputs, params(), tmp_path)
+    found, scores = read(tmp_path), pd.read_parquet(tmp_path / "scores.parquet")
+    assert set(scores["speaker_id"]) == {"s6", "s7", "s8", "s9"} and found["speakers"] == 4
+    left_out = "Left out of the test, since the model has learnt from them: 288 clip(s) of 6 speaker(s)"
+    assert left_out in found["note"] and left_out in found["seen"]["sentence"]
+    assert "has learnt labels from x" in load_trait(tmp_path).about["note"]
+
+    strangers = tmp_path / "strangers"  # a corpus in which they never were
+    strangers.mkdir()
+    clips = corpus.clips[~corpus.clips["speaker_id"].isin(known)]
+    layers = np.stack(corpus.layers, axis=1)[clips.index]
+    prosody = corpus.clips[["utterance_id", "rms_db", "level_sd_db", "f0_hz"]].assign(centroid_hz=1500.0)
+    alone = put(strangers, clips.drop(columns=["rms_db"]), layers, prosody)
+    corpus.ratings.to_parquet(alone["ratings"] / "ratings.parquet")
+    trait_build.build(alone, params(), strangers)
+    assert read(strangers)["auc"] == found["auc"]
+
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    transfer_build.build({**inputs, "trait": tmp_path}, params(), moved)
+    tried = read(moved)
+    assert tried["pooled"]["clips"] == 192 and tried["clips"] == 480  # all are scored, strangers alone are counted
+    assert left_out in tried["groups"]
+
+
+def test_an_embedder_that_leaves_too_few_strangers_is_refused_with_the_way_out(
+    built: tuple[Planted, dict, Path], tmp_path: Path
+) -> None:
+    corpus, inputs, _ = built
+    inputs = learnt(inputs, tmp_path, corpus, [f"s{i}" for i in range(8)])
+    with pytest.raises(BadInput, match=r"8 of the 10 speakers of x.* of 2 speakers are left.*trait.embedder: encoder"):
+        trait_build.build(inputs, params(), tmp_path)
+
+
+def test_an_embedder_of_which_it_is_not_known_whom_it_has_learnt_from_says_so(
+    built: tuple[Planted, dict, Path], tmp_path: Path
+) -> None:
+    corpus, inputs, _ = built
+    inputs = learnt(inputs, tmp_path, corpus, [])
+    (tmp_path / "embeddings" / "seen.parquet").unlink()
+    clips, told = marked(corpus.clips, inputs["embeddings"])
+    assert (clips["seen"] == "").all() and told is not None
+    assert "It is not known whom this model has learnt from" in told["sentence"]
 
 
 def test_labels_go_by_the_mean_or_by_most_annotators(built: tuple[Planted, dict, Path], tmp_path: Path) -> None:
@@ -173,7 +241,7 @@ def test_anger_minus_calm_is_a_strong_direction_across_actors_and_loudness_has_m
     metrics, out = ravdess_trait
     evidence = metrics["evidence"]
     assert evidence["n"] | {"clips": 384, "speakers": 24, "speakers_with_both": 24} == evidence["n"]
-    assert metrics["auc"]["value"] > 0.98 and metrics["auc"]["p"] < 0.01
+    assert all(auc["value"] > 0.98 and auc["p"] < 0.01 for auc in metrics["auc"].values())
     curve = pd.read_parquet(out / "curve.parquet")
     assert (curve["within"] > 0.95).all()
     without = evidence["residual"]["loudness"]

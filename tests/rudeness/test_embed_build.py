@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
 from ser_tasks.audio.shards import Clip, write_shards
 from ser_tasks.builds import embed
+from ser_tasks.builds.rows import unpacked
+from ser_tasks.data.learnt import learnt_from, sketch, write_learnt
 from ser_tasks.errors import BadInput
 from ser_tasks.models.encoders import EncoderShape, load_encoder
 from ser_tasks.models.files import ModelSpec, build_model, save_model
@@ -46,7 +49,7 @@ def embedded(inputs: dict[str, Path], root: Path, parts: int) -> Path:
     for i in range(parts):
         out = done[f"part/{i}"] = root / f"part{parts}-{i}"
         out.mkdir()
-        embed.build(inputs, {"title": "small", "part": [i, parts], "precision": "float32"}, out)
+        embed.build(inputs, {"title": "small", "corpus": "noise", "part": [i, parts], "precision": "float32"}, out)
     joined = root / f"joined{parts}"
     joined.mkdir()
     embed.join(done, {}, joined)
@@ -88,6 +91,23 @@ def test_the_same_encoder_before_and_after_training(tmp_path: Path) -> None:
     assert json.loads((after / "about.json").read_text())["title"] == "fine-tuned"
 
 
+def test_embeddings_of_a_trained_model_say_from_which_clips_it_has_learnt(tmp_path: Path) -> None:
+    audio, model = shards(tmp_path, speakers=3, clips=12), tmp_path / "model"
+    spec = ModelSpec("cnn", {}, ["angry", "calm"], title="CNN on log-mel")
+    save_model(model, build_model(spec), spec)
+    with unpacked(audio, ["s0"]) as packed:
+        rows = pd.DataFrame({"utterance_id": packed.utterance_ids}).assign(corpus="x", speaker_id="s0", role="train")
+        write_learnt(model, learnt_from(sketch(rows.iloc[:2], packed, audio)))
+    folder = embedded({"audio": audio, "model": model}, tmp_path, 2)
+    seen = pd.read_parquet(folder / "seen.parquet").set_index("utterance_id")["seen"]
+    assert list(seen.index) == read_layers(folder)[0]
+    of_s0 = set(packed.utterance_ids)
+    assert sorted(seen[sorted(of_s0)]) == ["clip", "clip", "speaker", "speaker"]  # known again under another name
+    assert (seen.drop(sorted(of_s0)) == "").all() and len(seen) == 12
+    about = json.loads((folder / "about.json").read_text())
+    assert about["note"] == "embeddings of a model that has learnt labels from x: 1 speaker(s) (1 train), 2 clips"
+
+
 def test_a_corpus_without_a_clip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "audio").mkdir()
     with pytest.raises(BadInput, match="no part holds a clip"):
@@ -98,6 +118,8 @@ PEAK = """
 import sys, threading, time
 from pathlib import Path
 from ser_tasks.builds import embed
+from ser_tasks.builds.rows import unpacked
+from ser_tasks.data.learnt import learnt_from, sketch, write_learnt
 audio, encoder, out = map(Path, sys.argv[1:])
 peak, done = [0], threading.Event()
 def watch():  # pages of mapped files are not counted: the system takes them back when it needs them

@@ -10,7 +10,6 @@ import pytest
 from ser_tasks.audio.decode import decode
 from ser_tasks.rudeness.effects import effect_sizes
 from ser_tasks.rudeness.prosody import MEASURES, measure_prosody
-from ser_tasks.rudeness.ranks import draw_clusters
 
 RATE = 16_000
 
@@ -143,7 +142,7 @@ def test_effect_sizes_leave_differences_between_speakers_out_and_hold_the_false_
     measures["speaker_only"] = 3.0 * speakers + draw.normal(size=400)
     measures["real"] = 0.8 * high + 3.0 * speakers + draw.normal(size=400)
     measures["unknown"] = np.nan
-    found = effect_sizes(measures, high, speakers, draw_clusters(10, 300, 0), 499, 0).set_index("measure")
+    found = effect_sizes(measures, high, speakers, 499, 0).set_index("measure")
     assert found.loc["real", "d"] == pytest.approx(0.8, abs=0.25)
     assert found.loc["real", "d_low"] > 0.3 and found.loc["real", "q"] < 0.05
     assert found.loc["speaker_only", "q"] > 0.05 and abs(found.loc["speaker_only", "d"]) < 0.3

@@ -12,8 +12,12 @@ from tests.rudeness.planted import Planted, plant
 
 
 def fitted(corpus: Planted) -> TraitVector:
-    high = corpus.clips["high"].to_numpy()
-    return fit_vector("rudeness", 1, "mean and sd", corpus.layers[1], high, {"corpus": "planted"})
+    """Percentiles are among the projections of the fit's own clips, so that they are known here."""
+    high, values = corpus.clips["high"].to_numpy(), corpus.layers[1]
+    standard = (values - values.mean(axis=0)) / values.std(axis=0)
+    vector = standard[high].mean(axis=0) - standard[~high].mean(axis=0)
+    projected = standard @ (vector / np.linalg.norm(vector))
+    return fit_vector("rudeness", 1, "mean and sd", values, high, projected, {"corpus": "planted"})
 
 
 def test_a_trait_survives_its_files(tmp_path: Path) -> None:
@@ -44,9 +48,8 @@ def test_scores_are_in_units_of_the_corpus_and_percentiles_are_its_ranks() -> No
 
 def test_the_mean_pooled_layer_is_the_first_half() -> None:
     layers = np.random.default_rng(0).normal(size=(5, 3, 8)).astype(np.float16)
-    trait = fit_vector(
-        "x", 2, "mean", np.asarray(layers[:, 2, :4], dtype=np.float32), np.array([1, 0, 1, 0, 1], bool), {}
-    )
+    values, high = np.asarray(layers[:, 2, :4], dtype=np.float32), np.array([1, 0, 1, 0, 1], bool)
+    trait = fit_vector("x", 2, "mean", values, high, np.zeros(5, dtype=np.float32), {})
     np.testing.assert_array_equal(trait.take(layers), layers[:, 2, :4].astype(np.float32))
     with pytest.raises(BadInput, match="layer 2 is not among"):
         trait.take(layers[:, :2])

@@ -64,7 +64,8 @@ def toy():
             ref, _ = store.publish("report", "0" * 64, Path(folder), {})
         row = {"model": "toy", "corpus": "toy_corpus", "relation": "within", "uar": 0.5, "low": 0.4, "high": 0.6,
                "n": 100, "speakers": 4, "chance": 0.25, "note": ""}
-        trait = {"trait": "rudeness", "groups": "", "auc": 0.8, "low": 0.7, "high": 0.9, "n": 80, "speakers": 10}
+        auc = {"one_clip": {"name": "AUC of one clip", "value": 0.8, "low": 0.7, "high": 0.9}}
+        trait = {"trait": "rudeness", "groups": "", "auc": auc, "n": 80, "speakers": 10}
         summary = {"synthetic": True, "note": "These corpora are synthetic.", "rows": [row], "rudeness": trait,
                    "report": str(ref), "mlflow_run_url": "http://mlflow.example/run"}
         store.put(f"runs/ser_study/{run_id}.json", json.dumps({"summary": summary}).encode())
