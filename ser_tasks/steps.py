@@ -479,7 +479,7 @@ STEPS: dict[str, Step] = {
     "trait": Step(
         "v = mean(E_high) - mean(E_low), scored on sessions or speakers that it was not fitted on, and all that speaks "
         "for and against it.",
-        2,
+        3,
         "ser_tasks.builds.trait:build",
         _trait_needs,
         _trait_params,
@@ -503,7 +503,7 @@ STEPS: dict[str, Step] = {
     ),
     "report": Step(
         "One HTML page with tables, figures and links to their data.",
-        5,
+        6,
         "ser_tasks.builds.report:build",
         needs=_report_needs,
         params=lambda plan, about: {"config": plan.config.portable(), "notes": plan.notes},
@@ -518,7 +518,7 @@ STEPS: dict[str, Step] = {
     ),
     "trait_report": Step(
         "One HTML page about the trait alone.",
-        1,
+        2,
         "ser_tasks.builds.trait_report:build",
         needs=lambda plan, about: (
             {"figures": ("trait_figures", ""), "trait": ("trait", ""), "scan": ("scan", _trait(plan.config).corpus)}

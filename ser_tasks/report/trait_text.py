@@ -112,13 +112,27 @@ def _rating(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
 
 def _shape(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     shape = evidence["shape"]
-    if "dip" not in shape:
+    if "separation" not in shape:
         return
-    yield _row("Continuous?", "dip of the scores", {"value": shape["dip"], "p": shape["dip_p"]}, n)
+    group = "Continuous?"
+    yield _row(group, "how far apart two kinds are that have this AUC, in their SD", shape["separation"], n)
+    yield _row(group, "dip of the scores, p against one mode", {"value": shape["dip"], "p": shape["dip_p"]}, n)
+    seen = {"value": shape["dip_power"]}
+    yield _row(
+        group, "share of corpora of two kinds, apart by the interval's low end, that the dip test finds", seen, n
+    )
     bic = {"value": shape["bic_two_minus_one"]}
-    yield _row("Continuous?", "BIC of two Gaussians minus BIC of one", bic, n, digits=1)
-    cut = {"value": shape["silhouette"], "p": shape["silhouette_p"]}
-    yield _row("Continuous?", "silhouette of the best cut in two", cut, n)
+    yield _row(group, "BIC of two Gaussians minus BIC of one (below 0 for one skewed kind, too)", bic, n, digits=1)
+    cut = {"value": shape["silhouette"]}
+    yield _row(group, "silhouette of the best cut in two (of one Gaussian: about 0.6)", cut, n)
+    if dose := shape["dose"]:
+        of = f"{dose['clips']} clips"
+        for half in ("low", "high"):
+            words = f"rise of the score for a point of the mean rating, inside the {half} half, in SD"
+            yield _row(group, words, dose[f"slope_{half}"], of)
+        if "line" in dose:
+            yield _row(group, "what a line in the mean rating adds to two kinds, in SD", dose["line"], of)
+            yield _row(group, "what two kinds add to a line in the mean rating, in SD", dose["step"], of)
 
 
 def _part_of(value: Mapping[str, Any], name: str) -> dict[str, Any]:

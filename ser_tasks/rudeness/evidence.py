@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 from ser_tasks.rudeness.agreement import agreement
 from ser_tasks.rudeness.confounds import RATED, classified, confound_values, gain, residual_auc, without_speakers
 from ser_tasks.rudeness.directions import ALTERNATIVES, cosine, direction, rating_direction
+from ser_tasks.rudeness.dose import mean_and_error
 from ser_tasks.rudeness.effects import effect_sizes
 from ser_tasks.rudeness.folds import HeldOut, Layers, held_out, make_folds, numbered
 from ser_tasks.rudeness.null import Value, estimate, movable, rounded, shuffled
@@ -85,8 +86,8 @@ def examine(
 
     Args:
         layers: Candidate embeddings of the clips.
-        clips: n rows: speaker_id, session and dialog (None where the corpus has none), emotion, high (bool), rating
-            (mean, NaN without), valence, activation, dominance (NaN without), and the prosodic measures.
+        clips: n rows: utterance_id, speaker_id, session and dialog (None where the corpus has none), emotion, high
+            (bool), rating (mean, NaN without), valence, activation, dominance (NaN without), and the prosodic measures.
         prosody: Names of the measures among the columns.
         ratings: utterance_id, annotator_id, rating of these clips, for the ceiling; None for a stand-in.
         options: How much to draw.
@@ -135,7 +136,7 @@ def examine(
         "compass": _compass(case, candidate),
         "alternatives": _alternatives(case, folds, run.chosen[:, 0]),
         "rating": _against_rating(case, score, ratings),
-        "shape": shape_of(score, chosen_extremes=options.stand_in, seed=options.seed),
+        "shape": _shape(case, score, sections[first]["within_speaker"], ratings),
         "power": power_of(within_speaker) if len(within_speaker) else None,
     }
     metrics["refused"] = _refused(case, metrics)
@@ -314,6 +315,14 @@ def _against_rating(case: _Case, score: Floats, ratings: pd.DataFrame | None) ->
     }
 
 
+def _shape(case: _Case, score: Floats, auc: dict[str, Any], ratings: pd.DataFrame | None) -> dict[str, Any]:
+    rating = None if ratings is None else mean_and_error(ratings, case.clips["utterance_id"])
+    options = case.options
+    return shape_of(
+        score, case.high, case.speakers, auc, rating=rating, chosen_extremes=options.stand_in, seed=options.seed
+    )
+
+
 def _curve(case: _Case, run: HeldOut) -> pd.DataFrame:
     rows = []
     times = np.bincount(run.chosen[:, 0], minlength=len(case.layers.names))
@@ -343,7 +352,7 @@ def _refused(case: _Case, metrics: dict[str, Any]) -> list[str]:
             f"absence: an AUC of .7 would be found in {power['power_at_0.7']:.0%} of such corpora; that nothing was "
             "found would not say that nothing is there"
         )
-    if metrics["shape"]["verdict"] == "too little data":
+    if metrics["shape"]["verdict"] in ("too little data", "cannot be told"):
         said.append(f"continuous or not: {metrics['shape']['why']}")
     if case.labels_in_emotion is None:
         said.append("beyond emotion: within speaker and emotion too few clips of both groups can be exchanged")

@@ -162,5 +162,5 @@ def test_a_stand_in_says_that_its_groups_are_emotions() -> None:
     metrics = corpus.examined(stand_in=True).metrics
     assert metrics["verdict"]["explained_by"] == "emotion"
     assert "emotions by choice" in metrics["verdict"]["why"]
-    assert metrics["shape"]["verdict"] == "too little data"
+    assert metrics["shape"]["verdict"] == "cannot be told"
     assert metrics["rating"] is None and metrics["compass"] == {}
