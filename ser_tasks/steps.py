@@ -496,7 +496,7 @@ STEPS: dict[str, Step] = {
     ),
     "figures": Step(
         "Every figure as PNG and SVG, each with its data.",
-        4,
+        5,
         "ser_tasks.builds.figures:build",
         _figures_needs,
         _figures_params,
@@ -510,7 +510,7 @@ STEPS: dict[str, Step] = {
     ),
     "trait_figures": Step(
         "The figures of the trait and of its embeddings alone.",
-        1,
+        2,
         "ser_tasks.builds.figures:build",
         _trait_figures_needs,
         _figures_params,

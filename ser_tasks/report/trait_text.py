@@ -6,7 +6,7 @@ from typing import Any
 Row = dict[str, str]
 
 _SECTIONS = (
-    ("residual", "AUC inside speakers without the confound"),
+    ("residual", "AUC inside speakers without the confound, as splines where nothing else is said"),
     ("alone", "AUC inside speakers of the confound alone"),
 )
 
@@ -79,6 +79,11 @@ def _confounds(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
             yield _row(group, words, value, n)
             if value.get("drop") is not None:
                 yield _row(group, f"drop in AUC by taking {name} out", _part_of(value, "drop"), n)
+    if (matched := evidence.get("matched")) and matched["pairs"]:
+        group = f"Pairs of one speaker within {matched['within_db']:g} dB"
+        of = f"{matched['pairs']} pairs of {matched['clips']} clips, {matched['speakers']} speakers"
+        yield _row(group, "share won by the high clip", matched, of)
+        yield _row(group, "share in which the high clip is the louder one", {"value": matched["louder"]}, of)
     for name, value in evidence["gain"].items():
         yield _row("Gain in AUC over a classifier that knows only this", name[5:-5].replace("_", " "), value, n)
 

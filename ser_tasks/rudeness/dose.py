@@ -1,6 +1,6 @@
 """Dose and response: does a score rise with the mean rating inside each half, or does it jump between two kinds?"""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,23 @@ class Rated:
 
     mean: Floats
     error: Floats
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A coefficient with its 95 % interval and two-sided p; NaN, and p 1, where too few speakers have any spread."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def rises(self) -> bool:
+        return self.value > 0 and self.p < SURE
+
+    def as_dict(self) -> dict[str, float | None]:
+        return rounded(asdict(self))
 
 
 def mean_and_error(ratings: pd.DataFrame, utterances: pd.Series) -> Rated:
@@ -94,39 +111,35 @@ def dose_response(score: Floats, rating: Rated, high: Bools, speakers: Ints) -> 
     if any(half.sum() < FEWEST_CLIPS or len(np.unique(mean[half])) < 3 for half in halves):
         return None
     score = score / (inside_speakers(score[:, None], speakers).std() + 1e-12)
-    slopes = {
-        name: _regress(score[half], mean[half][:, None], speakers[half])[0]
-        for name, half in zip(("slope_low", "slope_high"), halves, strict=True)
-    }
-    found: dict[str, Any] = {**slopes, "clips": len(score)}
+    slope_low, slope_high = (_regress(score[half], mean[half][:, None], speakers[half])[0] for half in halves)
+    found: dict[str, Any] = {
+        "slope_low": slope_low.as_dict(), "slope_high": slope_high.as_dict(), "clips": len(score)
+    }  # fmt: skip
     if not np.isfinite(error).all():
         return found | {"verdict": "cannot be told", "why": "without two ratings of a clip raters' error is not known"}
     step, gap = two_kinds(mean, error)
     inside = inside_speakers(np.column_stack([mean / max(gap, 1e-9), step]), speakers)
-    shared = float(np.corrcoef(inside.T)[0, 1] ** 2) if (inside.std(axis=0) > 1e-9).all() else 1.0
+    shared = float(np.asarray(np.corrcoef(inside.T))[0, 1] ** 2) if (inside.std(axis=0) > 1e-9).all() else 1.0
     if not np.isfinite(shared) or shared > 1 - COLLINEAR:
         why = "raters differ so much that two kinds of clips would get the mean ratings of a continuum"
         return found | {"verdict": "cannot be told", "why": why}
     line, jump = _regress(score, inside, speakers)
-    found |= {"line": line, "step": jump}
-    rises = all(slope["value"] > 0 and slope["p"] < SURE for slope in slopes.values())
-    by_line = line["value"] > 0 and line["p"] < SURE
-    by_step = jump["value"] > 0 and jump["p"] < SURE
-    figures = f"low {slopes['slope_low']['value']:+.2f}, high {slopes['slope_high']['value']:+.2f} SD a point"
-    if by_line and rises and not jump["p"] < SURE:
+    found |= {"line": line.as_dict(), "step": jump.as_dict()}
+    figures = f"low {slope_low.value:+.2f}, high {slope_high.value:+.2f} SD a point"
+    if line.rises and slope_low.rises and slope_high.rises and not jump.p < SURE:
         why = (
             f"the score rises with the mean rating inside each half ({figures}), by more than two kinds of clips and "
-            f"their raters' error would give (p {line['p']:.3f})"
+            f"their raters' error would give (p {line.p:.3f})"
         )
         return found | {"verdict": "continuum", "why": why}
-    if by_step and not by_line:
+    if jump.rises and not line.rises:
         why = (
-            f"the score jumps between the halves as two kinds do (p {jump['p']:.3f}), and follows the mean rating no "
+            f"the score jumps between the halves as two kinds do (p {jump.p:.3f}), and follows the mean rating no "
             f"further inside them ({figures})"
         )
         return found | {"verdict": "two kinds", "why": why}
-    both = "the score rises inside the halves and jumps between them" if by_line and by_step else "cannot be told apart"
-    return found | {"verdict": "cannot be told", "why": f"a line in the mean rating and two kinds: {both} ({figures})"}
+    both = "both describe the score in part" if line.rises and jump.rises else "these data do not tell them apart"
+    return found | {"verdict": "cannot be told", "why": f"a line in the mean rating, or two kinds: {both} ({figures})"}
 
 
 def inside_speakers(values: Floats, speakers: Ints) -> Floats:
@@ -156,7 +169,7 @@ def two_kinds(mean: Floats, error: Floats) -> tuple[Floats, float]:
     return chance, abs(top - low)
 
 
-def _regress(score: Floats, columns: Floats, speakers: Ints) -> list[dict[str, float | None]]:
+def _regress(score: Floats, columns: Floats, speakers: Ints) -> list[Slope]:
     """Least squares inside speakers, one result a column: value, low, high, p by the jackknife over speakers."""
     x, y = inside_speakers(columns, speakers), inside_speakers(score[:, None], speakers)[:, 0]
     who = np.unique(speakers)
@@ -166,9 +179,8 @@ def _regress(score: Floats, columns: Floats, speakers: Ints) -> list[dict[str, f
     useful = np.trace(squares, axis1=1, axis2=2) > 1e-9
     squares, products = squares[useful], products[useful]
     count = len(squares)
-    nothing = rounded({"value": float("nan"), "low": None, "high": None}) | {"p": 1.0}
     if count < 3:
-        return [dict(nothing) for _ in columns.T]
+        return [Slope(float("nan"), float("nan"), float("nan"), 1.0) for _ in columns.T]
     value = np.linalg.lstsq(squares.sum(axis=0), products.sum(axis=0), rcond=None)[0]
     without = np.stack(
         [
@@ -180,6 +192,6 @@ def _regress(score: Floats, columns: Floats, speakers: Ints) -> list[dict[str, f
     reach = float(student.ppf(0.975, count - 1))
     p = 2 * student.sf(np.abs(value / error), count - 1)
     return [
-        rounded({"value": float(v), "low": float(v - reach * e), "high": float(v + reach * e)}) | {"p": float(one)}
+        Slope(float(v), float(v - reach * e), float(v + reach * e), float(one))
         for v, e, one in zip(value, error, p, strict=True)
     ]

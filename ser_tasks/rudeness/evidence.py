@@ -10,7 +10,18 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from ser_tasks.rudeness.agreement import agreement
-from ser_tasks.rudeness.confounds import RATED, classified, confound_values, gain, residual_auc, without_speakers
+from ser_tasks.rudeness.confounds import (
+    LEVEL,
+    RATED,
+    SECOND,
+    WITHIN_DB,
+    classified,
+    confound_values,
+    gain,
+    matched_pairs,
+    residual_auc,
+    without_speakers,
+)
 from ser_tasks.rudeness.directions import ALTERNATIVES, cosine, direction, rating_direction
 from ser_tasks.rudeness.dose import mean_and_error
 from ser_tasks.rudeness.effects import effect_sizes
@@ -20,10 +31,11 @@ from ser_tasks.rudeness.ranks import auc, draw_clusters, pairs_within
 from ser_tasks.rudeness.shape import shape_of
 from ser_tasks.rudeness.stability import compass, stability
 from ser_tasks.rudeness.verdict import (
-    CONFIDENT,
     FEW_SPEAKERS,
+    beyond,
     explain,
     in_figures,
+    matched_in_words,
     power_of,
     refuse_too_little,
     speaker_only,
@@ -93,9 +105,9 @@ def examine(
         options: How much to draw.
 
     Returns:
-        The evidence; the keys of `metrics`: n, left_out (evidence by session and by speaker), residual, gain, verdict,
-        stability, compass, alternatives, rating, shape, power, refused (conclusions that this much data does not
-        carry, in words).
+        The evidence; the keys of `metrics`: n, left_out (evidence by session and by speaker), residual, alone, matched,
+        gain, verdict, stability, compass, alternatives, rating, shape, power, refused (conclusions that this much data
+        does not carry, in words).
 
     Raises:
         BadInput: Too few clips, speakers or sessions to say anything.
@@ -208,28 +220,45 @@ def _confounded(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
             gains[f"over_{name}_only"] = rounded(more.as_dict()) | n
     emotion = "emotion and VAD" if "emotion and VAD" in left else "emotion"
     tried = {"loudness": "loudness", "emotion": emotion}
+    known = {name: max((alone[key] for key in (name, SECOND.get(name)) if key in alone), key=_auc) for name in left}
+    matched = _matched(case, base_scores)
     speaker = speaker_only(case.high, case.speakers)
     verdict = explain(
         base,
-        {name: alone[key] for name, key in tried.items() if key in alone},
+        {name: known[key] for name, key in tried.items() if key in known},
         {name: left[key] for name, key in tried.items() if key in left},
         speaker,
         stand_in=case.options.stand_in,
     )
+    if verdict["found"] and matched and matched["pairs"]:
+        verdict["why"] += f"; {matched_in_words(matched)}"
     if verdict["found"] and "prosody" in left:
-        beyond = left["prosody"].p is not None and left["prosody"].p < CONFIDENT
-        words = "something is left" if beyond else "what is left is not distinguishable from chance"
+        verdict["beyond_prosody"], words = beyond(left["prosody"], known["prosody"])
         verdict["why"] += f"; without all of prosody {in_figures(left['prosody'])}: {words}"
-        verdict["beyond_prosody"] = beyond
     return {
         "residual": {
             "speaker": rounded(base.as_dict()) | n,
             **{name: rounded(value.as_dict()) | drops[name] | n for name, value in left.items()},
         },
         "alone": {**{name: rounded(value.as_dict()) | n for name, value in alone.items()}, "speaker": speaker},
+        "matched": matched,
         "gain": gains,
         "verdict": verdict,
     }
+
+
+def _auc(value: Value) -> float:
+    return value.value
+
+
+def _matched(case: _Case, score: Floats) -> dict[str, Any] | None:
+    """Pairs of one speaker at equal level; None without a level."""
+    if LEVEL not in case.prosody:
+        return None
+    level = case.clips[LEVEL].to_numpy(dtype=np.float64)
+    found = matched_pairs(score, level, case.high, case.speakers, case.draws)
+    value = rounded({"value": found.won, "low": found.low, "high": found.high, "louder": found.louder})
+    return value | {"pairs": found.pairs, "clips": found.clips, "speakers": found.speakers, "within_db": WITHIN_DB}
 
 
 def _drop(lost: Value) -> dict[str, float | None]:

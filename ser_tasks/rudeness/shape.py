@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from ser_tasks.rudeness.dose import Rated, dose_response, inside_speakers
-from ser_tasks.rudeness.null import p_value
+from ser_tasks.rudeness.null import p_value, rounded
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -20,6 +20,8 @@ ENOUGH = 0.8
 """Share of corpora of two kinds in which the dip test must see them before one mode may speak against two kinds."""
 ONE_MODE = 2.0
 """Two normal distributions of equal variance so many SD apart, or fewer, have one mode at any share of the two."""
+FAR = 9.0
+"""Kinds further apart than so many SD are simulated as if they were so far: there is nothing between them."""
 SIMULATIONS = 200
 POWER_SIMULATIONS = 100
 LARGEST_SIMULATION = 500
@@ -83,7 +85,7 @@ def dip_test(values: Floats, seed: int) -> tuple[float, float]:
 def _uniform_dips(n: int, seed: int) -> Floats:
     """Dips of samples of n uniform values, times sqrt(n)."""
     draw = np.random.default_rng(seed)
-    return np.array([dip(draw.random(n)) for _ in range(SIMULATIONS)]) * np.sqrt(n)
+    return np.asarray(np.sqrt(n) * np.array([dip(draw.random(n)) for _ in range(SIMULATIONS)]))
 
 
 def shape_of(
@@ -125,10 +127,10 @@ def shape_of(
     inside = inside_speakers(score[:, None], speakers)[:, 0]
     found, p = dip_test(inside, seed)
     separation = {key: _separation(auc[key]) for key in ("value", "low", "high")}
-    power, alike = _against_two_kinds(found, high, speakers, separation["low"], seed)
+    power, alike = _against_two_kinds(found, high, speakers, min(separation["low"], FAR), seed)
     dose = None if rating is None else dose_response(score, rating, high, speakers)
     figures = {
-        "clips": n, "by": "modes", "separation": {key: round(value, 3) for key, value in separation.items()},
+        "clips": n, "by": "modes", "separation": rounded(separation),
         "dip": round(found, 5), "dip_p": round(p, 5), "dip_power": round(power, 3), "dip_p_two_kinds": round(alike, 4),
         "bic_two_minus_one": round(_bic(inside, 2, seed) - _bic(inside, 1, seed), 2),
         "silhouette": round(_cut_silhouette(inside), 4), "dose": dose,
@@ -157,8 +159,8 @@ def shape_of(
 
 
 def _separation(auc: float | None) -> float:
-    """Of two kinds of equal variance with this AUC, in their standard deviations: sqrt(2) z(AUC), at least 0."""
-    return float(np.sqrt(2) * norm.ppf(min(max(auc or 0.5, 0.5), 1 - 1e-6)))
+    """Of two kinds of equal variance with this AUC, in their SD: sqrt(2) z(AUC), at least 0, infinite for 1."""
+    return float(np.sqrt(2) * norm.ppf(max(auc or 0.5, 0.5)))
 
 
 def _against_two_kinds(found: float, high: Bools, speakers: Ints, separation: float, seed: int) -> tuple[float, float]:
