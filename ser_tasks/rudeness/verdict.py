@@ -111,16 +111,12 @@ def explain(
     found = base.p is not None and base.p <= FOUND
     by_speaker = speaker["value"] >= SPEAKER_AUC and speaker["p"] < 0.01
     if not found:
-        result: dict[str, Any] = {"found": False, "shares": {}}
+        result: dict[str, Any] = {"found": False, "inseparable": [], "shares": {}}
         chance = f"inside speakers it does no better than chance ({in_figures(base)})"
         if by_speaker:
             words = f"who speaks gives the label (AUC {speaker['value']:.2f}); {chance}"
-            return result | {"explained_by": "speaker", "inseparable": [], "why": words}
-        return result | {
-            "explained_by": "none",
-            "inseparable": [],
-            "why": f"there is no direction to explain: {chance}",
-        }
+            return result | {"explained_by": "speaker", "why": words}
+        return result | {"explained_by": "none", "why": f"there is no direction to explain: {chance}"}
     shares = {
         name: round(float(np.clip((base.value - value.value) / (base.value - 0.5), 0, 1)), 4)
         for name, value in left.items()
