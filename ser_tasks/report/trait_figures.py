@@ -236,7 +236,8 @@ def confound_picture(metrics: Mapping[str, Any], scene: Scene) -> Picture:
     return _picture(
         "trait-confounds", title,
         f"Explained by: {verdict['explained_by']}: {verdict['why']}. Confounds are taken out of the embeddings by "
-        "regression on training clips; alone, they are classified by logistic regression, same folds. Bars: 95 %.",
+        "regression on their splines, on training clips; alone, they are classified by logistic regression, same "
+        "folds. Bars: 95 %.",
         f"Explained by {verdict['explained_by']}: {verdict['why']}.", figure, data, metrics, scene,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from ser_tasks.rudeness.null import AUC_NAMES
 Row = dict[str, str]
 
 _SECTIONS = (
-    ("residual", "AUC inside speakers without the confound"),
+    ("residual", "AUC inside speakers without the confound, as splines where nothing else is said"),
     ("alone", "AUC inside speakers of the confound alone"),
 )
 
@@ -86,6 +86,11 @@ def _confounds(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
             yield _row(group, words, value, n)
             if value.get("drop") is not None:
                 yield _row(group, f"drop in AUC by taking {name} out", _part_of(value, "drop"), n)
+    if (matched := evidence.get("matched")) and matched["pairs"]:
+        group = f"Pairs of one speaker within {matched['within_db']:g} dB"
+        of = f"{matched['pairs']} pairs of {matched['clips']} clips, {matched['speakers']} speakers"
+        yield _row(group, "share won by the high clip", matched, of)
+        yield _row(group, "share in which the high clip is the louder one", {"value": matched["louder"]}, of)
     for name, value in evidence["gain"].items():
         yield _row("Gain in AUC over a classifier that knows only this", name[5:-5].replace("_", " "), value, n)
 
@@ -126,13 +131,27 @@ def _rating(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
 
 def _shape(evidence: Mapping[str, Any], n: str) -> Iterator[Row]:
     shape = evidence["shape"]
-    if "dip" not in shape:
+    if "separation" not in shape:
         return
-    yield _row("Continuous?", "dip of the scores", {"value": shape["dip"], "p": shape["dip_p"]}, n)
+    group = "Continuous?"
+    yield _row(group, "how far apart two kinds are that have this AUC, in their SD", shape["separation"], n)
+    yield _row(group, "dip of the scores, p against one mode", {"value": shape["dip"], "p": shape["dip_p"]}, n)
+    seen = {"value": shape["dip_power"]}
+    yield _row(
+        group, "share of corpora of two kinds, apart by the interval's low end, that the dip test finds", seen, n
+    )
     bic = {"value": shape["bic_two_minus_one"]}
-    yield _row("Continuous?", "BIC of two Gaussians minus BIC of one", bic, n, digits=1)
-    cut = {"value": shape["silhouette"], "p": shape["silhouette_p"]}
-    yield _row("Continuous?", "silhouette of the best cut in two", cut, n)
+    yield _row(group, "BIC of two Gaussians minus BIC of one (below 0 for one skewed kind, too)", bic, n, digits=1)
+    cut = {"value": shape["silhouette"]}
+    yield _row(group, "silhouette of the best cut in two (of one Gaussian: about 0.6)", cut, n)
+    if dose := shape["dose"]:
+        of = f"{dose['clips']} clips"
+        for half in ("low", "high"):
+            words = f"rise of the score for a point of the mean rating, inside the {half} half, in SD"
+            yield _row(group, words, dose[f"slope_{half}"], of)
+        if "line" in dose:
+            yield _row(group, "what a line in the mean rating adds to two kinds, in SD", dose["line"], of)
+            yield _row(group, "what two kinds add to a line in the mean rating, in SD", dose["step"], of)
 
 
 def _part_of(value: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The direction without what might explain it, and classifiers that know nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,16 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 LOUDNESS = ("rms_db", "level_sd_db")
-"""Measures of loudness; their squares go in as well."""
+"""Measures of loudness."""
+LEVEL = "rms_db"
+WITHIN_DB = 2.0
+"""Two clips of one speaker whose levels differ by less are matched."""
+CLIPS_A_COLUMN = 10
+"""All splines of a confound together have no more columns than one for so many clips: more would follow noise."""
+MOST_COLUMNS = 9
+"""Of one measure's spline: a line and a hinge at each of eight quantiles."""
+SECOND = {"loudness": "loudness, linear and squared", "prosody": "prosody, linear"}
+"""Confounds that are taken out a second time, by fewer terms, so that a reader sees what the spline changes."""
 RATED = ("valence", "activation", "dominance")
 
 
@@ -27,8 +37,32 @@ def filled(values: Floats) -> Floats:
     return np.where(known, values, middle)
 
 
+def splines(values: Floats) -> Floats:
+    """Linear splines of each measure: the values, and what they exceed each of their inner quantiles by.
+
+    An embedding follows a measure in its own way, by units that saturate or have a threshold: a line and a square would
+    leave much of that in. Few clips for the number of measures allow few hinges, or none.
+
+    Args:
+        values: [n, k], without NaN.
+
+    Returns:
+        [n, columns], of which each measure has 1 to `MOST_COLUMNS`.
+    """
+    n, k = values.shape
+    hinges = int(np.clip(n // (CLIPS_A_COLUMN * k), 1, MOST_COLUMNS)) - 1
+    found = []
+    for column in values.T:
+        places = np.unique(np.quantile(column, np.linspace(0, 1, hinges + 2)[1:-1]))
+        found += [column, *(np.maximum(column - place, 0) for place in places)]
+    return np.column_stack(found)
+
+
 def confound_values(clips: pd.DataFrame, prosody: Sequence[str], speakers: Ints) -> dict[str, Floats]:
     """The confounds that a corpus allows, each [n, k] without its speakers' means.
+
+    What can be measured goes in as splines of the clip's value and, for loudness, of its distance from the speaker's
+    mean, and with their products: what is loud depends on who speaks. `SECOND` are the same by fewer terms.
 
     Args:
         clips: Columns emotion, `RATED` where rated, and the prosodic measures.
@@ -38,17 +72,91 @@ def confound_values(clips: pd.DataFrame, prosody: Sequence[str], speakers: Ints)
     found: dict[str, Floats] = {}
     if loud := [name for name in LOUDNESS if name in prosody]:
         level = filled(clips[loud].to_numpy(dtype=np.float64))
-        found["loudness"] = centred_by(np.hstack([level, np.square(level - level.mean(axis=0))]), speakers)
+        own = centred_by(level[:, :1], speakers)
+        both = np.hstack([level - level.mean(axis=0), own])
+        both /= both.std(axis=0) + 1e-9
+        products = np.column_stack([both[:, i] * both[:, j] for i in range(both.shape[1]) for j in range(i)])
+        found["loudness"] = centred_by(np.hstack([splines(both), products]), speakers)
+        found[SECOND["loudness"]] = centred_by(np.hstack([level, np.square(level - level.mean(axis=0))]), speakers)
     if prosody:
-        found["prosody"] = centred_by(filled(clips[list(prosody)].to_numpy(dtype=np.float64)), speakers)
+        measures = filled(clips[list(prosody)].to_numpy(dtype=np.float64))
+        found["prosody"] = centred_by(splines(measures), speakers)
+        found[SECOND["prosody"]] = centred_by(measures, speakers)
     emotions = pd.get_dummies(clips["emotion"].fillna("unknown"), dtype=float).to_numpy()
     if emotions.shape[1] > 1:
         found["emotion"] = centred_by(emotions, speakers)
     rated = [name for name in RATED if name in clips and clips[name].notna().mean() > 0.5 and clips[name].nunique() > 1]
     if rated:
-        levels = centred_by(filled(clips[rated].to_numpy(dtype=np.float64)), speakers)
+        levels = centred_by(splines(filled(clips[rated].to_numpy(dtype=np.float64))), speakers)
         found["emotion and VAD"] = np.hstack([found["emotion"], levels]) if "emotion" in found else levels
     return found
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Pairs of a high and a low clip of one speaker with levels within `WITHIN_DB`.
+
+    Attributes:
+        pairs: How many there are.
+        clips: Clips in them.
+        speakers: Speakers of them.
+        won: Share in which the high clip scores above, NaN without pairs; low, high: 95 %, the wider of speakers
+            resampled and the exact interval of as many pairs as share no clip.
+        louder: Share in which the high clip is the louder one: what the level that is left can win.
+    """
+
+    pairs: int
+    clips: int
+    speakers: int
+    won: float
+    low: float
+    high: float
+    louder: float
+
+
+def matched_pairs(score: Floats, level: Floats, high: Bools, speakers: Ints, draws: Floats) -> Matched:
+    """How often the high clip of a pair of equal level scores above: needs no model of what level does to embeddings.
+
+    Args:
+        score: Held-out [n].
+        level: In dB [n], NaN where unknown.
+        high: bool [n].
+        speakers: int [n].
+        draws: Of `draw_clusters`.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+    from scipy.stats import beta
+
+    count = draws.shape[1]
+    won, possible = np.zeros(count), np.zeros(count)
+    louder, apart, clips = 0.0, 0, 0
+    for speaker in np.unique(speakers):
+        tops, lows = (np.flatnonzero((speakers == speaker) & half) for half in (high, ~high))
+        with np.errstate(invalid="ignore"):
+            gap = level[tops][:, None] - level[lows][None]
+            near = np.abs(gap) < WITHIN_DB
+        if not near.any():
+            continue
+        difference = (score[tops][:, None] - score[lows][None])[near]
+        won[speaker] = (difference > 0).sum() + (difference == 0).sum() / 2
+        possible[speaker] = near.sum()
+        louder += float((gap[near] > 0).sum() + (gap[near] == 0).sum() / 2)
+        apart += int((maximum_bipartite_matching(csr_array(near)) >= 0).sum())
+        clips += int(near.any(axis=0).sum() + near.any(axis=1).sum())
+    pairs = int(possible.sum())
+    if not pairs:
+        return Matched(0, 0, 0, float("nan"), float("nan"), float("nan"), float("nan"))
+    share = float(won.sum() / pairs)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, top = np.nanpercentile((draws @ won) / (draws @ possible), [2.5, 97.5])
+    wins = share * apart
+    exact = (
+        float(beta.ppf(0.025, wins, apart - wins + 1)) if wins > 0 else 0.0,
+        float(beta.ppf(0.975, wins + 1, apart - wins)) if wins < apart else 1.0,
+    )
+    low, top = min(float(low), exact[0]), max(float(top), exact[1])
+    return Matched(pairs, clips, int((possible > 0).sum()), share, low, top, louder / pairs)
 
 
 def without_speakers(values: npt.NDArray[np.float32], speakers: Ints) -> npt.NDArray[np.float32]:

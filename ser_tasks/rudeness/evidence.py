@@ -10,8 +10,20 @@ import pandas as pd
 
 from ser_tasks.errors import BadInput
 from ser_tasks.rudeness.agreement import agreement
-from ser_tasks.rudeness.confounds import RATED, classified, confound_values, gain, residual_auc, without_speakers
+from ser_tasks.rudeness.confounds import (
+    LEVEL,
+    RATED,
+    SECOND,
+    WITHIN_DB,
+    classified,
+    confound_values,
+    gain,
+    matched_pairs,
+    residual_auc,
+    without_speakers,
+)
 from ser_tasks.rudeness.directions import ALTERNATIVES, cosine, direction, rating_direction
+from ser_tasks.rudeness.dose import mean_and_error
 from ser_tasks.rudeness.effects import effect_sizes
 from ser_tasks.rudeness.folds import HeldOut, Layers, held_out, make_folds, numbered
 from ser_tasks.rudeness.null import Value, estimate, movable, rounded, shuffled, shuffled_rows
@@ -20,10 +32,11 @@ from ser_tasks.rudeness.rating import correlation
 from ser_tasks.rudeness.shape import shape_of
 from ser_tasks.rudeness.stability import compass, stability
 from ser_tasks.rudeness.verdict import (
-    CONFIDENT,
     FEW_SPEAKERS,
+    beyond,
     explain,
     in_figures,
+    matched_in_words,
     power_of,
     refuse_too_little,
     speaker_only,
@@ -88,16 +101,16 @@ def examine(
 
     Args:
         layers: Candidate embeddings of the clips.
-        clips: n rows: speaker_id, session and dialog (None where the corpus has none), emotion, high (bool), rating
-            (mean, NaN without), valence, activation, dominance (NaN without), and the prosodic measures.
+        clips: n rows: utterance_id, speaker_id, session and dialog (None where the corpus has none), emotion, high
+            (bool), rating (mean, NaN without), valence, activation, dominance (NaN without), and the prosodic measures.
         prosody: Names of the measures among the columns.
         ratings: utterance_id, annotator_id, rating of these clips, for the ceiling; None for a stand-in.
         options: How much to draw.
 
     Returns:
-        The evidence; the keys of `metrics`: n, left_out (evidence by session and by speaker), residual, gain, verdict,
-        stability, compass, alternatives, rating, shape, power, refused (conclusions that this much data does not
-        carry, in words).
+        The evidence; the keys of `metrics`: n, left_out (evidence by session and by speaker), residual, alone, matched,
+        gain, verdict, stability, compass, alternatives, rating, shape, power, refused (conclusions that this much data
+        does not carry, in words).
 
     Raises:
         BadInput: Too few clips, speakers or sessions to say anything.
@@ -145,7 +158,7 @@ def examine(
         "compass": _compass(case, candidate),
         "alternatives": _alternatives(case, folds, run.chosen[:, 0]),
         "rating": _against_rating(case, run, ratings),
-        "shape": shape_of(score, chosen_extremes=options.stand_in, seed=options.seed),
+        "shape": _shape(case, score, sections[first]["within_speaker"], ratings),
         "power": power_of(within_speaker) if len(within_speaker) else None,
     }
     metrics["refused"] = _refused(case, metrics)
@@ -215,28 +228,45 @@ def _confounded(case: _Case, folds: Ints, chosen: Ints) -> dict[str, Any]:
             gains[f"over_{name}_only"] = rounded(more.as_dict()) | n
     emotion = "emotion and VAD" if "emotion and VAD" in left else "emotion"
     tried = {"loudness": "loudness", "emotion": emotion}
+    known = {name: max((alone[key] for key in (name, SECOND.get(name)) if key in alone), key=_auc) for name in left}
+    matched = _matched(case, base_scores)
     speaker = speaker_only(case.high, case.speakers)
     verdict = explain(
         base,
-        {name: alone[key] for name, key in tried.items() if key in alone},
+        {name: known[key] for name, key in tried.items() if key in known},
         {name: left[key] for name, key in tried.items() if key in left},
         speaker,
         stand_in=case.options.stand_in,
     )
+    if verdict["found"] and matched and matched["pairs"]:
+        verdict["why"] += f"; {matched_in_words(matched)}"
     if verdict["found"] and "prosody" in left:
-        beyond = left["prosody"].p is not None and left["prosody"].p < CONFIDENT
-        words = "something is left" if beyond else "what is left is not distinguishable from chance"
+        verdict["beyond_prosody"], words = beyond(left["prosody"], known["prosody"])
         verdict["why"] += f"; without all of prosody {in_figures(left['prosody'])}: {words}"
-        verdict["beyond_prosody"] = beyond
     return {
         "residual": {
             "speaker": rounded(base.as_dict()) | n,
             **{name: rounded(value.as_dict()) | drops[name] | n for name, value in left.items()},
         },
         "alone": {**{name: rounded(value.as_dict()) | n for name, value in alone.items()}, "speaker": speaker},
+        "matched": matched,
         "gain": gains,
         "verdict": verdict,
     }
+
+
+def _auc(value: Value) -> float:
+    return value.value
+
+
+def _matched(case: _Case, score: Floats) -> dict[str, Any] | None:
+    """Pairs of one speaker at equal level; None without a level."""
+    if LEVEL not in case.prosody:
+        return None
+    level = case.clips[LEVEL].to_numpy(dtype=np.float64)
+    found = matched_pairs(score, level, case.high, case.speakers, case.draws)
+    value = rounded({"value": found.won, "low": found.low, "high": found.high, "louder": found.louder})
+    return value | {"pairs": found.pairs, "clips": found.clips, "speakers": found.speakers, "within_db": WITHIN_DB}
 
 
 def _drop(lost: Value) -> dict[str, float | None]:
@@ -315,6 +345,14 @@ def _against_rating(case: _Case, run: HeldOut, ratings: pd.DataFrame | None) -> 
     }
 
 
+def _shape(case: _Case, score: Floats, auc: dict[str, Any], ratings: pd.DataFrame | None) -> dict[str, Any]:
+    rating = None if ratings is None else mean_and_error(ratings, case.clips["utterance_id"])
+    options = case.options
+    return shape_of(
+        score, case.high, case.speakers, auc, rating=rating, chosen_extremes=options.stand_in, seed=options.seed
+    )
+
+
 def _curve(case: _Case, run: HeldOut) -> pd.DataFrame:
     rows = []
     times = np.bincount(run.chosen[:, 0], minlength=len(case.layers.names))
@@ -344,7 +382,7 @@ def _refused(case: _Case, metrics: dict[str, Any]) -> list[str]:
             f"absence: an AUC of .7 would be found in {power['power_at_0.7']:.0%} of such corpora; that nothing was "
             "found would not say that nothing is there"
         )
-    if metrics["shape"]["verdict"] == "too little data":
+    if metrics["shape"]["verdict"] in ("too little data", "cannot be told"):
         said.append(f"continuous or not: {metrics['shape']['why']}")
     if case.labels_in_emotion is None:
         said.append("beyond emotion: within speaker and emotion too few clips of both groups can be exchanged")

@@ -26,7 +26,10 @@ SPEAKER_AUC = 0.1
 """By so much the AUC of "who speaks" alone must exceed what chance gives for the speaker to explain the direction."""
 SPEAKER_SHUFFLES = 300
 
-ExplainedBy = Literal["loudness", "speaker", "emotion", "none"]
+INSEPARABLE = 0.95
+"""AUC of a confound alone above which hardly two clips with different labels are alike in it."""
+
+ExplainedBy = Literal["loudness", "speaker", "emotion", "cannot be separated", "none"]
 
 
 def refuse_too_little(high: npt.NDArray[np.bool_], speakers: int, folds: npt.NDArray[np.int64]) -> None:
@@ -108,13 +111,15 @@ def explain(
         stand_in: The two groups are emotions, not ratings.
 
     Returns:
-        `explained_by` (loudness | speaker | emotion | none), `found` (whether there is a direction inside speakers),
-        `why` in words, and `shares`: of each confound, the part of the AUC above .5 that goes with it.
+        `explained_by` (loudness | speaker | emotion | cannot be separated | none), `found` (whether there is a
+        direction inside speakers), `why` in words, `inseparable`: confounds that alone tell the groups apart so well
+        that nothing can be said without them, and `shares`: of each confound, the part of the AUC above .5 that goes
+        with it.
     """
     found = base.p is not None and base.p <= FOUND
     by_speaker = speaker["value"] - speaker["null_mean"] >= SPEAKER_AUC and speaker["p"] < 0.01
     if not found:
-        result: dict[str, Any] = {"found": False, "shares": {}}
+        result: dict[str, Any] = {"found": False, "inseparable": [], "shares": {}}
         chance = f"inside speakers it does no better than chance ({in_figures(base)})"
         if by_speaker:
             words = (
@@ -127,7 +132,16 @@ def explain(
         for name, value in left.items()
         if np.isfinite(value.value)
     }
-    result = {"found": True, "shares": shares}
+    close = [name for name in left if alone[name].value > INSEPARABLE]
+    result = {"found": True, "inseparable": close, "shares": shares}
+    kept = ", ".join(f"{in_figures(value)} without {name}" for name, value in left.items()) or "nothing to take out"
+    if close:
+        words = "; ".join(f"{name} alone gives AUC {in_figures(alone[name])}" for name in close)
+        why = (
+            f"{words}: hardly two clips of the two groups are alike in it, so that these data cannot separate the "
+            f"direction from {' and '.join(close)}; AUC inside speakers {in_figures(base)}; by regression {kept}"
+        )
+        return result | {"explained_by": "cannot be separated", "why": why}
     explains = [
         name
         for name, share in shares.items()
@@ -140,11 +154,27 @@ def explain(
             f"{in_figures(left[name])} once {name} is taken out: {shares[name]:.0%} of what lies above chance"
         )
         return result | {"explained_by": name, "why": words}
-    kept = ", ".join(f"{in_figures(value)} without {name}" for name, value in left.items()) or "nothing to take out"
     if stand_in:
         words = f"the two groups are emotions by choice; AUC inside speakers {in_figures(base)}; {kept}"
         return result | {"explained_by": "emotion", "why": words}
     return result | {"explained_by": "none", "why": f"AUC inside speakers {in_figures(base)}; {kept}"}
+
+
+def beyond(left: Value, alone: Value) -> tuple[bool | None, str]:
+    """Whether something is left without a confound (None: the data cannot separate the two), and that in words."""
+    if alone.value > INSEPARABLE:
+        return None, f"alone it gives {in_figures(alone)}, so that these data cannot separate the two"
+    found = left.p is not None and left.p < CONFIDENT
+    return found, "something is left" if found else "what is left is not distinguishable from chance"
+
+
+def matched_in_words(matched: Mapping[str, Any]) -> str:
+    """`of 33 pairs of one speaker within 2 dB (9 speakers) 100 % are won by the high clip (.72 to 1.00; ...)`."""
+    return (
+        f"of {matched['pairs']} pairs of one speaker within {matched['within_db']:g} dB ({matched['speakers']} "
+        f"speakers) the high clip wins {matched['value']:.0%} ({matched['low']:.0%} to {matched['high']:.0%}), and is "
+        f"the louder one in {matched['louder']:.0%}"
+    )
 
 
 def in_figures(value: Value) -> str:

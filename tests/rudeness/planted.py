@@ -29,13 +29,26 @@ class Planted:
 
 
 def plant(
-    cause: str = "trait", strength: float = 1.5, *, clips: int = 480, speakers: int = 10, dim: int = 32, seed: int = 0
+    cause: str = "trait",
+    strength: float = 1.5,
+    *,
+    response: str = "linear",
+    other: float = 0.0,
+    clips: int = 480,
+    speakers: int = 10,
+    dim: int = 32,
+    seed: int = 0,
 ) -> Planted:
     """Embeddings = what a speaker sounds like + noise of SD 1 + `strength` x cause x a unit vector, in layer 1.
 
     Args:
-        cause: trait (rudeness itself), loudness, speaker, anger (rudeness follows it, the embedding too), or nothing.
+        cause: trait (rudeness itself), loudness, speaker, anger (rudeness follows it, the embedding too), trait and
+            loudness (both follow both), or nothing.
         strength: Of the direction.
+        response: How the embedding follows loudness: linear, quadratic (a second dimension follows its square),
+            saturating (each dimension by a tanh of its own threshold, width and sign), interacting (the more, the more
+            the level varies inside the clip, and the louder the speaker is).
+        other: SD of what raters hear besides, and embeddings do not: takes the cause alone away from AUC 1.
         clips: In all.
         speakers: Two share a session.
         dim: Of a layer.
@@ -52,16 +65,26 @@ def plant(
         "trait": draw.normal(size=clips),
         "nothing": draw.normal(size=clips),
         "loudness": loudness,
+        "trait and loudness": loudness,
         "speaker": rude_speaker[speaker],
         "anger": 2.0 * (emotion == 0) - 0.5,
     }[cause]
-    annotators = [np.clip(np.round(3 + level + 0.5 * draw.normal(size=clips)), 1, 5) for _ in range(3)]
+    more = np.random.default_rng([seed, 1])
+    own_level, level_sd = more.normal(size=speakers)[speaker], more.normal(size=clips)
+    heard = level + other * more.normal(size=clips)
+    itself = more.normal(size=clips)
+    if cause == "trait and loudness":
+        heard = heard + itself
+    annotators = [np.clip(np.round(3 + heard + 0.5 * draw.normal(size=clips)), 1, 5) for _ in range(3)]
     rating = np.mean(annotators, axis=0)
     layers = [draw.normal(size=(clips, dim)) + draw.normal(size=(speakers, dim))[speaker] for _ in range(3)]
     if cause != "nothing":
         # the trait itself is in the embedding as the annotators hear it, a confound as it is
         carried = (rating > 3) - 0.5 if cause == "trait" else level / level.std()
-        layers[1] += strength * np.outer(carried, vector)
+        layers[1] += strength * _answer(response, carried, level_sd, own_level, vector, more)
+    if cause == "trait and loudness":
+        layers[1] += strength * np.outer(itself, np.roll(vector, 1))
+    measured = 0.5 if response == "linear" else 0.0  # what no measure of level can take out
     ids = [f"u{i:04d}" for i in range(clips)]
     frame = pd.DataFrame(
         {
@@ -75,8 +98,10 @@ def plant(
             "valence": np.nan,
             "activation": np.clip(3 + (emotion < 2) + draw.normal(size=clips), 1, 5),
             "dominance": np.nan,
-            "rms_db": -30 + 5 * loudness + 0.5 * draw.normal(size=clips),
-            "level_sd_db": draw.normal(size=clips),
+            "rms_db": -30
+            + 5 * (loudness + (own_level if response != "linear" else 0))
+            + measured * draw.normal(size=clips),
+            "level_sd_db": level_sd if response == "interacting" else draw.normal(size=clips),
             "f0_hz": 150 + 20 * draw.normal(size=clips),
         }
     )
@@ -84,3 +109,24 @@ def plant(
         [pd.DataFrame({"utterance_id": ids, "annotator_id": f"a{k}", "rating": r}) for k, r in enumerate(annotators)]
     )
     return Planted([layer.astype(np.float32) for layer in layers], frame, vector, ratings)
+
+
+def _answer(
+    response: str,
+    carried: np.ndarray,
+    level_sd: np.ndarray,
+    own_level: np.ndarray,
+    vector: np.ndarray,
+    draw: np.random.Generator,
+) -> np.ndarray:
+    """What a cause [clips] adds to embeddings [clips, dim] for a strength of 1."""
+    if response == "linear":
+        return np.outer(carried, vector)
+    absolute = carried + own_level
+    if response == "quadratic":
+        return np.outer(absolute, vector) + np.outer(absolute**2, np.roll(vector, 1)) / 2
+    if response == "interacting":
+        return np.outer(carried * (1 + level_sd / 2 + own_level / 2), vector)
+    dim = len(vector)
+    reach = (absolute[:, None] - draw.uniform(-2, 2, dim)) / draw.uniform(0.2, 1, dim)
+    return np.asarray(np.tanh(reach) * draw.choice([-1, 1], dim) / 2)

@@ -244,9 +244,18 @@ def test_anger_minus_calm_is_a_strong_direction_across_actors_and_loudness_has_m
     assert all(auc["value"] > 0.98 and auc["p"] < 0.01 for auc in metrics["auc"].values())
     curve = pd.read_parquet(out / "curve.parquet")
     assert (curve["within"] > 0.95).all()
-    without = evidence["residual"]["loudness"]
-    assert 0.55 < without["value"] < 0.85 and without["p"] < 0.01
     assert evidence["alone"]["loudness"]["value"] > 0.95
-    assert metrics["explained_by"] == "emotion" and "by choice" in evidence["verdict"]["why"]
-    print(json.dumps({key: evidence[key] for key in ("left_out", "residual", "alone", "gain", "verdict", "stability")}))
+    # few pairs of one actor are equally loud, and nothing else tells the two apart: one number without loudness would
+    # hide it, whichever terms stand for loudness
+    assert metrics["explained_by"] == "cannot be separated" and "loudness" in evidence["verdict"]["inseparable"]
+    assert evidence["verdict"]["beyond_prosody"] is None
+    assert 0 < evidence["matched"]["pairs"] < 100 and evidence["matched"]["value"] > 0.8
+    print(
+        json.dumps(
+            {
+                key: evidence[key]
+                for key in ("left_out", "residual", "alone", "matched", "gain", "verdict", "shape", "stability")
+            }
+        )
+    )
     print(curve.round(4).to_string())
