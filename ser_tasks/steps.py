@@ -445,7 +445,7 @@ STEPS: dict[str, Step] = {
     ),
     "embed": Step(
         "Every layer of every clip of a part of a corpus, by the pretrained encoder or by a trained model.",
-        3,
+        4,
         "ser_tasks.builds.embed:build",
         _embed_needs,
         _embed_params,

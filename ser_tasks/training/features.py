@@ -28,7 +28,7 @@ from ser_tasks.training.batches import collate, prediction_batches
 from ser_tasks.training.device import autocast, wants_bf16
 from ser_tasks.training.options import FitOptions
 
-_VERSION = 3  # raise it when `features` of an encoder gives other numbers: what lies in caches is then made anew
+_VERSION = 4  # raise it when `features` of an encoder gives other numbers: what lies in caches is then made anew
 _ABANDONED_S = 86_400  # an unfinished cache that nothing was written to for so long belongs to nobody
 _log = logging.getLogger(__name__)
 
