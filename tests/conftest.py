@@ -72,7 +72,9 @@ def running(parts: tuple[Layout, State], name: str, healthy: Callable[[], object
         process.wait()
 
 
-@pytest.fixture(scope="session")
+# A server lives as long as one file of tests: idle, SeaweedFS takes a fifth of a core, and files that start stacks of
+# their own need both cores.
+@pytest.fixture(scope="module")
 def seaweedfs(parts: tuple[Layout, State]) -> Iterator[dict[str, str]]:
     """A running SeaweedFS; gives the variables that make a process its client."""
     client = s3_client(parts[1], retries=1)
@@ -80,7 +82,7 @@ def seaweedfs(parts: tuple[Layout, State]) -> Iterator[dict[str, str]]:
         yield settings(*parts)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mlflow_url(parts: tuple[Layout, State], seaweedfs: dict[str, str]) -> Iterator[str]:
     """A running MLflow server with its artifacts in SeaweedFS."""
     url = parts[1].mlflow_url

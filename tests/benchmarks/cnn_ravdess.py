@@ -1,7 +1,8 @@
 """`cnn_ravdess`: the CNN's UAR on the real RAVDESS, 8 classes.
 
 Without an option: leave-speakers-out over actors 1-20, where recipes are chosen. `--final`: actors 1-16 train, the
-epoch is selected on 17-20, 21-24 test, 5 seeds; every use is written to cnn_ravdess_log.jsonl, however it came out.
+epoch is selected on 17-20, 21-24 test, 5 seeds; every run of this is written to cnn_ravdess_log.jsonl, however it came
+out. Studies of the configuration `ravdess` look at actors 21-24 too, and are not in that file.
 """
 
 import statistics
