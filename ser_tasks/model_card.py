@@ -215,7 +215,7 @@ def _calibrated(found: Mapping[str, Any]) -> str:
     """Of the probabilities that users get, and how it was before the model's temperature."""
     error = f"expected calibration error {_estimate(found['ece']['scaled'])}"
     if not found["fitted_on"]:
-        return f"{error}, not calibrated: the model has no temperature; {found['binning']}"
+        return f"{error}, not calibrated: the model has no temperature of its own; {found['binning']}"
     return (
         f"{error} with the temperature {found['temperature']:.2f} that is part of the model (fitted on "
         f"{found['fitted_on']}), {_estimate(found['ece']['raw'])} without; {found['binning']}"

@@ -398,7 +398,7 @@ STEPS: dict[str, Step] = {
     ),
     "uncertain": Step(
         "The CNN's probabilities for every clip of a corpus: which would teach most. Not part of a study.",
-        1,
+        2,
         "ser_tasks.builds.uncertain:build",
         needs=lambda plan, corpus: {"model": ("train_cnn", "cnn"), "audio": ("pack", corpus)},
     ),

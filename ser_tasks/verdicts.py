@@ -85,8 +85,13 @@ def verdict_of(
     result, looked = digest([said, against]), {}
     if "p_better" in said:
         looked = _look(name, key, result, marks({"gate": said["deciding"]}), today or datetime.now(UTC).date())
-        looked[GATE_SUPERIOR] = "yes" if said["p_better"] <= level_of(int(looked[GATE_LOOK])) else "no"
-        said["sentence"] += " " + _about_look(int(looked[GATE_LOOK]), said["p_better"], said["verdict"])
+        look, few = int(looked[GATE_LOOK]), len(said["deciding"]) < said["fewest"]
+        looked[GATE_SUPERIOR] = "yes" if not few and said["p_better"] <= level_of(look) else "no"
+        said["sentence"] += " " + (
+            f"Look {look} in a year at speakers who decide here: under {said['fewest']} show no model better."
+            if few
+            else _about_look(look, said["p_better"], said["verdict"])
+        )
     tags = {GATE: said["verdict"], GATE_SENTENCE: said["sentence"], GATE_CHAMPION: str(against or "")}
     return said, tags | looked | {GATE_RESULT: result}
 
@@ -115,7 +120,8 @@ def _look(name: str, key: str, result: str, speakers: str, today: date) -> dict[
     ]
     days = [day for day in own.get(GATE_LOOKS, "").split() if day > since]
     return {
-        GATE_SPEAKERS: speakers,
+        # those of its earlier looks too: a day then counts for more speakers than it was about, never for fewer
+        GATE_SPEAKERS: " ".join(sorted(known | set(own.get(GATE_SPEAKERS, "").split()))),
         GATE_LOOKS: " ".join([*days, today.isoformat()]),
         GATE_LOOK: str(len(before) + 1),
     }

@@ -12,7 +12,7 @@ from ser_tasks.artifact import Ref
 from ser_tasks.verdicts import level_of, verdict_of
 
 PASS: dict[str, Any] = {"verdict": "pass", "sentence": "Passes.", "criteria": []}
-LOOKED = PASS | {"p_better": 0.003, "deciding": ["1001", "1002"]}
+LOOKED = PASS | {"p_better": 0.003, "deciding": ["1001", "1002"], "fewest": 1}
 FIRST: dict[str, Any] = {"verdict": "first", "sentence": "There is no champion yet.", "criteria": []}
 
 
@@ -100,5 +100,7 @@ def test_looks_at_the_same_speakers_are_counted_over_a_year_and_the_later_ones_h
     assert look("e", 3, changed)[1]["ser.gate_look"] == "4"
     assert look("f", 3, LOOKED | {"deciding": ["2001"]})[1]["ser.gate_look"] == "1"  # who has never decided
     assert look("f", 366)[1]["ser.gate_look"] == "2"  # those of more than a year ago are forgotten
+    sentence, tags = look("g", 3, LOOKED | {"deciding": ["3001"], "fewest": 6})
+    assert "under 6 show no model better" in sentence and tags["ser.gate_superior"] == "no"
     failed = LOOKED | {"verdict": "fail", "sentence": "Fails."}
     assert look("f", 3, failed)[0] == "Fails. Look 4 in a year at speakers who decide here."

@@ -59,6 +59,10 @@ class Speech(nn.Module):
         self.window, self.hop = round(rate * _WINDOW_MS / 1000), round(rate * _HOP_MS / 1000)
         self.hangover = round(options.hangover_ms / _HOP_MS)
         self.spectrum = Spectrogram(n_fft=self.window, hop_length=self.hop, center=False, power=2.0)
+        self.margin = self.hangover * self.hop
+        self.before = -(-self.window // self.hop) * self.hop  # a frame of speech may begin before the file
+        self.room = 2 * self.margin + self.before + 2 * self.window
+        """Samples by which waveforms that come out are wider than those that go in."""
         self.low, self.high = (round(hz * self.window / rate) for hz in (options.low_hz, options.high_hz))
         self.scale = 2.0 / float(torch.hann_window(self.window).square().sum()) / self.window
 
@@ -71,7 +75,7 @@ class Speech(nn.Module):
             lengths: int64 [batch], samples.
 
         Returns:
-            Waveforms float32 [batch, samples and room for the margins], 0 past a clip's end, and lengths int64 [batch].
+            Waveforms float32 [batch, samples + room], 0 past a clip's end, and lengths int64 [batch].
         """
         with torch.autocast(waveforms.device.type, enabled=False):
             waveforms, lengths, _ = self.cut(waveforms, lengths)
@@ -83,8 +87,7 @@ class Speech(nn.Module):
         The caller sees to it that neither gradients nor autocast are on.
         """
         waveforms = waveforms.float() * frame_mask(lengths, waveforms.shape[1])
-        margin = self.hangover * self.hop
-        before = -(-self.window // self.hop) * self.hop  # a frame of speech may begin before the file
+        margin, before = self.margin, self.before
         waveforms = functional.pad(waveforms, (margin + before, margin + 2 * self.window))
         start = self.begin(waveforms[:, margin:], lengths + before)
         waveforms, lengths = _from(waveforms, start), lengths + margin + before - start
@@ -133,7 +136,10 @@ class Speech(nn.Module):
         real = frame_mask(counts, power.shape[1])
         power = power * real
         loudest = functional.pad(power, (0, _LOUDEST)).topk(_LOUDEST, dim=1).values
-        reference = loudest.gather(1, (counts.clamp(max=_LOUDEST) - 1)[:, None])
+        filled = (loudest > 0).sum(dim=1).clamp(min=1)
+        reference = loudest.gather(1, (filled - 1)[:, None])
+        # frames without power are speech only where a clip has no others: margins are zeros
+        real = real & ((power > 0) | (loudest[:, :1] == 0))
         return power, real, reference * 10 ** (-self.options.below_db / 10)
 
     def _band(self, spectra: Tensor) -> Tensor:

@@ -169,7 +169,7 @@ def _calibration(model: Path, test: Predicted, drawn: tuple[int, int]) -> dict[s
     """
     spec = json.loads((model / "model.json").read_text())
     temperature = spec.get("temperature") or 1.0
-    said = f"{spec['temperature_clips']} dev clips" if spec.get("temperature") else ""
+    said = f"{spec['temperature_clips']} dev clips" if temperature != 1 else ""
     found = calibration(test.probabilities, test.target, test.speaker, temperature, *drawn)
     return found | {"fitted_on": said}
 

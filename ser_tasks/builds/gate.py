@@ -18,7 +18,7 @@ from ser_tasks.builds.evaluate import plain
 from ser_tasks.builds.rows import unpacked
 from ser_tasks.data.learnt import read_learnt, seen, sketch
 from ser_tasks.data.manifest import read_manifest
-from ser_tasks.evaluation.comparison import paired_difference
+from ser_tasks.evaluation.comparison import fewest_speakers, paired_difference
 from ser_tasks.evaluation.gate import GateOptions, Part, compare_part, compare_slices, decide, difference_among, leaning
 from ser_tasks.evaluation.labels import among, open_answers, open_where_it_differs, shared_labels
 from ser_tasks.evaluation.metrics import Counts, Estimate, confusion_by_speaker
@@ -74,7 +74,7 @@ def build_gate(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path)
         speakers = clips.rows["speaker_id"].nunique()
         found = decide(difference, speakers, role, list(harm.values()), slices, options, heard, by_challenger)
         found |= {"difference": difference, "clips": len(clips.rows), "reported": reported}
-        found |= {"p_better": clips.p_better(), "deciding": sorted(set(clips.speaker))}
+        found |= {"p_better": clips.p_better(), "deciding": sorted(set(clips.speaker)), "fewest": fewest_speakers(1)}
         found |= {"labels_protocol": clips.labels_protocol, "open": opened}
     (out / "gate.json").write_text(json.dumps(plain(found), indent=1))
 

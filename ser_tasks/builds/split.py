@@ -63,7 +63,7 @@ def build(inputs: Mapping[str, Path], params: Mapping[str, Any], out: Path) -> N
     refuse_empty_roles(split, corpora, params["labels"], wanted, proposed)
     said = protocol(how, train_corpus, roster, split)
     for emotion, label in label_map.items():
-        said["description"] += f"; {emotion} counts as {label} ({merged.get(emotion, 0)} clips)"
+        said["description"] += f"; {emotion} counts as {label} ({merged.get(emotion, 0)} clips of the corpus)"
     said |= {"labels": params["policy"], "evaluation": _evaluation(split)}
     audit = audit_split(split, _fingerprints(inputs, corpora), said["speaker_dependent"])
     if leaks := audit["leaks"]:

@@ -31,6 +31,7 @@ Ints = NDArray[np.int64]
 STRENGTHS = (1.0, 0.1, 0.01)
 """Inverse regularisation strengths that are tried for a probe, the usual one first."""
 BASELINE_STRENGTHS = (0.03, 0.01, 0.003)
+_BATCH_S = 240.0  # seconds of audio: copies draw by batches, and a batch must be the same on every device
 COPIES = 4
 """Of every clip that the baseline learns from, besides the clip: see `Baseline.embed_changed`. This, the strengths and
 the features' limit were chosen on development folds, see tests/benchmarks/conditions.py."""
@@ -100,7 +101,7 @@ def fit_baseline(
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         found = [
-            apply_to_clips(partial(model.embed_changed, copies=COPIES), audio, side, place, None).double().numpy()
+            apply_to_clips(partial(model.embed_changed, copies=COPIES), audio, side, place, _BATCH_S).double().numpy()
             for side in clips
         ]
     everything = [values.reshape(-1, values.shape[2]) for values in found]

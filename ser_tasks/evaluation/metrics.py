@@ -18,7 +18,7 @@ from ser_tasks.errors import BadInput
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 FEW_SPEAKERS = 5
-"""Under this many speakers an interval means little, is said to, and tells no two models apart."""
+"""Under this many speakers an interval means little, and is said to."""
 COVERAGE = {2: 53, 3: 73, 4: 88, 5: 92, 9: 94, 14: 95, 30: 95}
 """Speakers to the % of simulations in which a 95 % interval held the truth (tests/evaluation/test_coverage.py)."""
 

@@ -153,7 +153,8 @@ def check_inputs(description: Mapping[str, Any], waveforms: NDArray[Any], length
 def _longest(exported: _Exported) -> int:
     encoder = getattr(exported.model, "encoder", None)
     if isinstance(encoder, WhisperEncoder):  # what is longer takes another window: another graph
-        return min(LONGEST, encoder.window - exported.silence)
+        room = encoder.speech.room if encoder.speech is not None else 0
+        return min(LONGEST, encoder.window - exported.silence - room)
     return LONGEST
 
 

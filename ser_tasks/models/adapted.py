@@ -42,6 +42,8 @@ class AdaptedHead:
         """What is to be known of its probabilities."""
         if self.temperature is None:
             return NOT_CALIBRATED
+        if float(self.temperature[0]) == 1:
+            return "not scaled: it is right on all dev clips, which fit no temperature"
         return f"scaled by temperature {float(self.temperature[0]):.2f}, fitted on dev clips standardised by speaker"
 
     def probabilities(self, embeddings: NDArray[np.float64]) -> NDArray[np.float64]:

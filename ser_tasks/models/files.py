@@ -66,6 +66,8 @@ class ModelSpec:
         """What is to be known of the model's probabilities."""
         if self.temperature is None:
             return NOT_CALIBRATED
+        if self.temperature == 1:
+            return f"not scaled: the model is right on all {self.temperature_clips} dev clips, which fit no temperature"
         return f"scaled by temperature {self.temperature:.2f}, fitted on {self.temperature_clips} dev clips"
 
 

@@ -1,4 +1,4 @@
-"""AUC with pairs inside strata, for many labellings at once, with intervals from a bootstrap over speakers.
+"""AUC with pairs inside strata, for many labellings at once, and without each speaker in turn.
 
 AUC is the share of (high, low) pairs of clips in which the high one scores above (Mann-Whitney). Pairs are formed
 inside strata: scores of two folds come from two directions, and scores of two speakers differ by who speaks.

@@ -34,8 +34,8 @@ def transfer(
 
     Returns:
         Metrics (pooled and within_speaker AUC, each with interval, p and n; None without labels in both groups), and
-        the clips with `score` and `percentile` among the clips of the fit. `shift` is the mean score: far from 0, the
-        corpora differ in more than the trait, and percentiles mean little.
+        the clips with `score` and `percentile` among the held-out scores of the fit. `shift` is the mean score: far
+        from 0, the corpora differ in more than the trait, and percentiles mean little.
 
     Raises:
         BadInput: There is no clip, or the embeddings are another encoder's.

@@ -86,6 +86,12 @@ def test_a_clips_speech_does_not_depend_on_its_batch() -> None:
         assert not cut[row, len(alone) :].any()
 
 
+def test_of_a_very_short_clip_the_margins_are_no_speech() -> None:
+    noise = 0.1 * torch.randn(400, generator=torch.Generator().manual_seed(0))
+    _, _, active = Speech(SpeechOptions()).cut(noise[None], torch.tensor([400]))
+    assert 1 <= int(active.sum()) <= 6
+
+
 @pytest.mark.parametrize("later", [1, 53, 80, 159, 1_000])
 def test_frames_are_counted_from_where_speech_begins_not_from_where_the_file_does(later: int) -> None:
     clip = torch.cat([torch.zeros(4_000), voice(), torch.zeros(4_000)])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperConfig
 
 from ser_tasks.errors import BadInput
 from ser_tasks.inference.export import LONGEST, SHORTEST, check_inputs, export_model
@@ -88,6 +89,26 @@ def test_outputs_equal_the_models_for_any_length_and_batch(name: str, format: An
             assert len(found) == len(expected) == len(description["outputs"])
             for value, wanted in zip(found, expected, strict=True):
                 torch.testing.assert_close(value, wanted, rtol=5e-6, atol=2e-5)  # 1e-4 is what is promised
+
+
+@pytest.mark.filterwarnings("ignore")  # exporters warn of their own parts
+def test_a_whisper_takes_the_longest_clip_that_its_file_promises(tmp_path: Path) -> None:
+    config = WhisperConfig(
+        d_model=32, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=48, decoder_layers=1,
+        decoder_attention_heads=2, decoder_ffn_dim=32, max_source_positions=600,
+    )  # fmt: skip
+    spec = ModelSpec(
+        "probe", {"encoder": {"config": config.to_dict(), "normalise": False, "front_end": "speech"}}, LABELS
+    )
+    model = build_model(spec).eval()
+    path = export_model(model, spec, tmp_path, "torchscript")
+    longest = json.loads(path.with_name(f"{path.name}.json").read_text())["inputs"]["waveforms"]["samples"][1]
+    waveforms, lengths = (
+        0.1 * torch.randn(1, longest, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([longest]),
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(load(path)(waveforms, lengths)[0], model(waveforms, lengths), rtol=0, atol=1e-4)
 
 
 def test_what_an_exported_model_does_not_take_is_named(tmp_path: Path) -> None:
