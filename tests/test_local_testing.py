@@ -165,7 +165,8 @@ def test_a_models_own_test_speakers_are_new_to_it(data: Path, model: Path) -> No
 def test_users_get_the_probabilities_whose_calibration_is_reported(data: Path, model: Path, actors: Path) -> None:
     found = ser_json("test", "--data_root", data, "--ckpt_dir", model)
     spec = json.loads((model / "model.json").read_text())
-    assert found["calibration"]["temperature"] == spec["temperature"] > 1.2, "16 clips of one speaker: it is too sure"
+    assert found["calibration"]["temperature"] == spec["temperature"]
+    assert abs(np.log(spec["temperature"])) > 0.2, "else this says nothing"
     given, target, speaker = [], [], []
     codes = {"01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fear", "07": "disgust"}
     for actor in SPEAKERS["test"]:

@@ -46,7 +46,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def trained(study: dict[str, Path], rows: Path, target: Path) -> Path:
     params: dict[str, Any] = {"labels": LABELS, "seed": 0, "title": "CNN", "note": ""}
     params["options"] = CnnNetwork(channels=[8, 16, 16, 16]).model_dump(mode="json")
-    params["fit"] = Fit(epochs=12, batch_size=16, device="cpu").model_dump(mode="json")
+    params["fit"] = Fit(epochs=24, batch_size=16, device="cpu").model_dump(mode="json")
     run_build("train_cnn", {"rows": rows, "audio": study["pack"]}, params, target)
     return target
 
