@@ -443,7 +443,9 @@ def test_an_emotion_of_the_training_corpus_may_count_as_another_and_the_protocol
     assert rows["label"].value_counts().to_dict() == {"sad": 8, "angry": 4}
     assert pd.read_csv(out / "left_out.csv").empty
     assert json.loads(rows["votes"].iloc[0])["evaluators"]["counts"] == {"sad": 3}
-    assert json.loads((out / "protocol.json").read_text())["description"].endswith("; calm counts as sad (4 clips of the corpus)")
+    assert json.loads((out / "protocol.json").read_text())["description"].endswith(
+        "; calm counts as sad (4 clips of the corpus)"
+    )
 
 
 def test_a_map_of_the_training_corpus_leads_to_labels_only() -> None:
