@@ -151,7 +151,7 @@ def environment(layout: Layout, state: State) -> dict[str, str]:
         **inherited,
         **settings(layout, state),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "GOMEMLIMIT": "512MiB",  # with 256 its collector was seen to run all the time: a fifth of a core, idle
+        "GOMEMLIMIT": "512MiB",  # at 256 four servers of tests took a fifth of a core each, idle; at 512 none
         MARK: layout.mark,
         # A process that shows a title would otherwise write it over its environment, and the mark with it.
         "SPT_NOENV": "1",

@@ -98,7 +98,7 @@ def test_an_exported_file_has_scaled_logits_and_its_json_says_so(tmp_path: Path)
     assert about["calibration"] == f"{spec.calibration}; logits are divided by it already"
     clip = (0.1 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(2)), torch.tensor([16_000]))
     with torch.no_grad():
-        logits = torch.jit.load(path)(*clip)[0]  # type: ignore[no-untyped-call]
+        logits = torch.jit.load(path)(*clip)[0]  # type: ignore[no-untyped-call]  # torch gives it no annotation
         torch.testing.assert_close(logits * spec.temperature, raw(*clip), rtol=1e-4, atol=1e-3)
 
 
