@@ -42,7 +42,7 @@ def study(
 
 
 def difference(seed: int, **choices: float) -> Estimate:
-    # choices are of several types, and each is checked where `study` takes it
+    # speakers and seeds are whole numbers among them, which one type for all choices cannot say
     found: Estimate = compare_over_seeds(*study(seed, **choices), CLASSES)["uar_difference"]  # type: ignore[arg-type]
     return found
 
